@@ -1,0 +1,89 @@
+"""log p(x) by importance sampling: streamed in chunks, in log space, with its standard error."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Estimate(NamedTuple):
+    """An estimate of log p(x).
+
+    Attributes:
+        value: ``[...]``, log of the mean weight, in nats; in expectation a lower bound of log p(x).
+        standard_error: ``[...]``, by the delta method: std(w) / (mean(w) sqrt(S)). It says nothing of a mode that no
+            sample found.
+    """
+
+    value: tf.Tensor
+    standard_error: tf.Tensor
+
+
+class LogMeanExp(NamedTuple):
+    """A running log-mean-exp with its second moment: three numbers per example whatever the number of samples.
+
+    Attributes:
+        log_sum: ``[...]``, log sum_s w_s.
+        log_sum_squares: ``[...]``, log sum_s w_s^2.
+        count: Number of samples seen, a scalar.
+    """
+
+    log_sum: tf.Tensor
+    log_sum_squares: tf.Tensor
+    count: tf.Tensor
+
+    @classmethod
+    def of(cls, log_weights: tf.Tensor) -> "LogMeanExp":
+        """From log weights ``[S, ...]``."""
+        return cls(
+            tf.reduce_logsumexp(log_weights, axis=0),
+            tf.reduce_logsumexp(2.0 * log_weights, axis=0),
+            tf.cast(tf.shape(log_weights)[0], log_weights.dtype),
+        )
+
+    def merge(self, other: "LogMeanExp") -> "LogMeanExp":
+        """Both samples together."""
+        return LogMeanExp(
+            _log_add_exp(self.log_sum, other.log_sum),
+            _log_add_exp(self.log_sum_squares, other.log_sum_squares),
+            self.count + other.count,
+        )
+
+    def estimate(self) -> Estimate:
+        """The estimate so far; its standard error is NaN for a single sample."""
+        log_count = tf.math.log(self.count)
+        # var(w)/mean(w)^2 = S sum w^2 / (sum w)^2 - 1, with S/(S-1) for the unbiased variance
+        relative = tf.exp(self.log_sum_squares - 2.0 * self.log_sum + log_count) - 1.0
+        variance = tf.maximum(relative, 0.0) / (self.count - 1.0)
+        return Estimate(self.log_sum - log_count, tf.sqrt(variance))
+
+
+def _log_add_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_logsumexp(tf.stack([a, b]), axis=0)
+
+
+def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_size: int = 100) -> Estimate:
+    """Log p(x) by importance sampling, `chunk_size` samples at a time.
+
+    Args:
+        sample_log_weights: ``(num_samples, seed) -> [num_samples, ...]``: that many fresh log weights, the *sampled*
+            ones (`hamiltonian_log_weight`), never Rao-Blackwellised terms. `seed` is an int32 pair.
+        num_samples: S >= 1.
+        seed: An int, or an int32 pair as TensorFlow's stateless functions take it.
+        chunk_size: Samples held at once, >= 1; it bounds the memory. The samples drawn depend on it.
+
+    Returns:
+        `Estimate` of shapes ``[...]``.
+
+    Raises:
+        ValueError: If num_samples or chunk_size is below 1.
+    """
+    if num_samples < 1 or chunk_size < 1:
+        raise ValueError(f"num_samples is {num_samples} and chunk_size {chunk_size}; expected both to be at least 1")
+    seed = tf.convert_to_tensor([0, seed] if isinstance(seed, int) else seed, tf.int32)
+    total = None
+    for chunk, start in enumerate(range(0, num_samples, chunk_size)):
+        size = min(chunk_size, num_samples - start)
+        log_weights = sample_log_weights(size, tf.random.experimental.stateless_fold_in(seed, chunk))
+        part = LogMeanExp.of(log_weights)
+        total = part if total is None else total.merge(part)
+    return total.estimate()

@@ -1,0 +1,1 @@
+"""Maps of samples with a log-determinant."""

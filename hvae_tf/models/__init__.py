@@ -1,0 +1,1 @@
+"""Keras models: wiring only, no mathematics."""

@@ -1,0 +1,1 @@
+"""What is sampled: log p(x, z) and its gradient in z."""

@@ -1,0 +1,103 @@
+"""The contract of a target: log p(x, z) as a function of z, and its gradient, in one call."""
+
+import abc
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class ValueAndGrad(NamedTuple):
+    """What one evaluation of a target yields.
+
+    Attributes:
+        log_joint: ``[...]``, log p(x, z) in nats.
+        grad: ``[..., l]``, its gradient in z, which is ``-grad U(z)`` of the paper.
+    """
+
+    log_joint: tf.Tensor
+    grad: tf.Tensor
+
+
+class Target(abc.ABC):
+    """An unnormalised log-density log p(x, z) of z in R^l, the data x being held fixed.
+
+    The potential energy of the paper is ``U(z) = -log p(x, z)`` (section 2.3). A subclass gives `_log_joint`; it
+    gives `_value_and_grad` too where the gradient has a closed form, else the gradient is taken by autodiff, in a
+    way that can be differentiated again.
+
+    Attributes:
+        event_size: l, the dimension of z.
+    """
+
+    event_size: int
+
+    @abc.abstractmethod
+    def _log_joint(self, z: tf.Tensor) -> tf.Tensor:
+        """Log p(x, z), ``[..., l] -> [...]``."""
+
+    def _value_and_grad(self, z: tf.Tensor) -> ValueAndGrad:
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            log_joint = self._log_joint(z)
+        return ValueAndGrad(log_joint, tape.gradient(log_joint, z))
+
+    def log_joint(self, z: tf.Tensor) -> tf.Tensor:
+        """Log p(x, z) in nats.
+
+        Args:
+            z: ``[..., l]``.
+
+        Returns:
+            ``[...]``.
+
+        Raises:
+            ValueError: If the last axis of z is not of size `event_size`.
+        """
+        return self._checked(z, self._log_joint(self._point(z)))
+
+    def value_and_grad(self, z: tf.Tensor) -> ValueAndGrad:
+        """Log p(x, z) and its gradient in z, from one evaluation.
+
+        Args:
+            z: ``[..., l]``.
+
+        Returns:
+            `ValueAndGrad` of shapes ``[...]`` and ``[..., l]``.
+
+        Raises:
+            ValueError: If the last axis of z is not of size `event_size`.
+        """
+        z = self._point(z)
+        value = self._value_and_grad(z)
+        self._checked(z, value.log_joint)
+        return value
+
+    def _point(self, z: tf.Tensor) -> tf.Tensor:
+        z = tf.convert_to_tensor(z)
+        if z.shape.rank == 0 or z.shape[-1] != self.event_size:
+            raise ValueError(f"z has shape {z.shape}; expected [..., {self.event_size}], the target's event size last")
+        return z
+
+    def _checked(self, z: tf.Tensor, log_joint: tf.Tensor) -> tf.Tensor:
+        if not log_joint.shape.is_compatible_with(z.shape[:-1]):
+            raise ValueError(
+                f"{type(self).__name__} gave log_joint of shape {log_joint.shape} at z of shape {z.shape}; "
+                f"expected {z.shape[:-1]}: one value for each z, summed over the last axis only"
+            )
+        return log_joint
+
+
+class LogDensityTarget(Target):
+    """A target from any function of z.
+
+    Args:
+        log_joint: ``[..., l] -> [...]``, log p(x, z) in nats, differentiable by TensorFlow.
+        event_size: l.
+    """
+
+    def __init__(self, log_joint, event_size: int):
+        self._function = log_joint
+        self.event_size = event_size
+
+    def _log_joint(self, z: tf.Tensor) -> tf.Tensor:
+        return self._function(z)
