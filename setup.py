@@ -29,6 +29,8 @@ setup(
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
         "matplotlib>=3.8",
         "filelock>=3.12",  # locks that die with their owner
+        "scipy>=1.11",
+        "tqdm>=4.60",
         "scikit-learn>=1.4",  # its bundled digits are the offline data set
     ],
     extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9", "mypy>=1.10"]},

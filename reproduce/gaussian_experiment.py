@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import scipy.optimize
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 import hvae_tf
 from reproduce.configs import GAUSSIAN_METHODS, GaussianConfig
@@ -124,7 +124,6 @@ class Trainer:
             if "velocity" in variable.path:
                 variable.assign(tf.ones_like(variable.value))
         self.iteration = 0
-        self._minimise = tf.function(self._minimal_negative_elbo)
         self.set_group(group)
 
     def set_group(self, group: Group) -> None:
@@ -260,42 +259,54 @@ class Trainer:
         """The maximum of the method's own ELBO over all its parameters: ``[R]``, nats; None where it is not known.
 
         For VB it is the evidence at the maximum likelihood, whose posterior is in the family. For HVAE the closed form
-        is maximised by L-BFGS in float64 from where training stopped and from other step sizes, and the best is
-        taken, with Delta at mean(x), which is optimal.
+        is maximised by L-BFGS in float64, with Delta at mean(x), which is optimal, from where training stopped and
+        from other step sizes, for a step size is the angle of a rotation and has local optima; the best is taken.
         """
         if self.method.kind == "vb":
             return self.maximum_evidence()
         if self.method.kind == "nf":
             return None
-        statistics = [tf.constant(part) for part in self.group.statistics]
-        log_sigma, step_size, *tempering = (self._double(v) for v in (self.log_sigma, *self.flow.trainable_variables))
-        starts = [[log_sigma, step_size, *tempering]]
-        # a step size has local optima (the angle of a rotation): start from several, in units of the posterior's scale
-        likeliest = tf.where(self.group.mask, hvae_tf.maximum_likelihood(self.group.statistics).sigma, 1.0)
-        scale = likeliest.numpy() / np.sqrt(self.config.num_observations)
-        for angle in (0.1, 0.5, 1.0, 1.4, 1.8, 1.95):  # 2 is where leapfrog becomes unstable
-            fraction = np.clip(angle * scale / self.config.max_step_size, 1e-6, 0.99)
-            starts.append([tf.math.log(likeliest), tf.constant(np.log(fraction / (1 - fraction))), *tempering])
-        flats = [tf.concat([tf.reshape(v, [self.shape[0], -1]) for v in start], axis=1) for start in starts]
-        return -np.nanmin([self._minimise(flat, *statistics).numpy() for flat in flats], axis=0)
+        runs, statistics = self.shape[0], hvae_tf.GaussianStatistics(*map(tf.constant, self.group.statistics))
+        trained = [variable.numpy().astype(np.float64) for variable in (self.log_sigma, *self.flow.trainable_variables)]
+        widths = np.cumsum([value[0].size for value in trained])[:-1]
+        bounds = [(-6.0, 4.0), (-14.0, 14.0), (-10.0, 10.0)]  # of log sigma, logit eps, log(1/sqrt(beta_0) - 1)
 
-    def _minimal_negative_elbo(self, flat, *statistics):
-        """The minimum of minus the closed-form ELBO from ``flat [R, P]``, all free parameters of each run."""
-        statistics = hvae_tf.GaussianStatistics(*statistics)
-        shapes = [variable.shape for variable in (self.log_sigma, *self.flow.trainable_variables)]
-        widths = [int(np.prod(shape[1:])) for shape in shapes]
+        @tf.function
+        def elbo_and_gradient(log_sigma, *flow_values):
+            with tf.GradientTape() as tape:
+                tape.watch((log_sigma, flow_values))
+                values = iter(flow_values)
+                flow = self._hamiltonian_flow(dtype=tf.float64, add_variable=lambda name, initial: next(values))
+                elbo = self._exact_hamiltonian_elbo(statistics, statistics.mean, log_sigma, flow)
+            return elbo, tape.gradient(elbo, (log_sigma, *flow_values))
 
-        def negative_elbo(flat):
-            parts = zip(tf.split(flat, widths, axis=1), shapes, strict=True)
-            log_sigma, *flow_values = (tf.reshape(part, shape) for part, shape in parts)
-            values = iter(flow_values)
-            flow = self._hamiltonian_flow(dtype=tf.float64, add_variable=lambda name, initial: next(values))
-            return -self._exact_hamiltonian_elbo(statistics, statistics.mean, log_sigma, flow)
+        def evaluate(flat):
+            parts = np.split(flat.reshape(runs, -1), widths, axis=1)
+            return elbo_and_gradient(*(tf.constant(p.reshape(v.shape)) for p, v in zip(parts, trained, strict=True)))
 
-        return tfp.optimizer.lbfgs_minimize(
-            lambda flat: tfp.math.value_and_gradient(negative_elbo, flat),
-            flat, num_correction_pairs=20, max_iterations=500, tolerance=1e-6,
-        ).objective_value  # fmt: skip
+        def negative_total(flat):
+            elbo, gradient = evaluate(flat)
+            gradient = np.concatenate([np.reshape(g, (runs, -1)) for g in gradient], axis=1)
+            return -np.sum(elbo), -gradient.ravel()
+
+        def maximise(values):
+            clipped = [np.clip(v, *b).reshape(runs, -1) for v, b in zip(values, bounds, strict=False)]
+            limits = np.concatenate([np.tile(b, (v.shape[1], 1)) for v, b in zip(clipped, bounds, strict=False)])
+            found = scipy.optimize.minimize(
+                negative_total, np.concatenate(clipped, axis=1).ravel(), jac=True, method="L-BFGS-B",
+                bounds=np.tile(limits, (runs, 1)), options={"maxiter": 300, "maxcor": 20, "ftol": 1e-13},
+            )  # fmt: skip
+            return evaluate(found.x)[0].numpy()
+
+        with np.errstate(invalid="ignore"):
+            sigma = hvae_tf.maximum_likelihood(self.group.statistics).sigma.numpy()
+        sigma = np.where(self.group.mask, sigma, 1.0)
+        best = maximise(trained)
+        for angle in (0.5, 1.4, 1.9):  # eps in units of the posterior's scale; 2 is where leapfrog becomes unstable
+            step_size = angle * sigma / np.sqrt(self.config.num_observations)
+            fraction = np.clip(step_size / self.config.max_step_size, 1e-6, 0.99)
+            best = np.maximum(best, maximise([np.log(sigma), np.log(fraction / (1.0 - fraction)), *trained[2:]]))
+        return best
 
     def maximum_evidence(self) -> np.ndarray:
         """The maximum of log p(D) over theta: ``[R]``, nats."""
