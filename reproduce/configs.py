@@ -73,3 +73,125 @@ GAUSSIAN_PRESETS = {
     "paper": GaussianConfig(),
     "quick": GaussianConfig(dims=(1, 2, 5), datasets=4, iterations=5_000, learning_rate=4e-3, history_points=20),
 }
+
+# ---------------------------------------------------------------------------------- Table 1, section 4.2 of the paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One cell of Table 1: a model, whatever its seed.
+
+    Attributes:
+        model: ``"vae"``, ``"iwae"`` or ``"hvae"``.
+        num_leapfrog_steps: K; 0 without a flow.
+        tempering: ``"free"``, ``"fixed"`` or ``"none"``; empty without a flow.
+        step_size: ``"shared"``, one eps for all steps (the paper's "fixed across layers"), or ``"per_step"``; at K = 1
+            they are one, and called shared.
+        num_samples: L, draws for each image; above 1 for IWAE.
+    """
+
+    model: str
+    num_leapfrog_steps: int = 0
+    tempering: str = ""
+    step_size: str = ""
+    num_samples: int = 1
+
+
+def _cells() -> dict[str, Cell]:
+    cells = {"vae": Cell("vae")}
+    for tempering in ("fixed", "none"):  # free is fixed at K = 1, and the paper gives none
+        cells[f"k1-{tempering}"] = Cell("hvae", 1, tempering, "shared")
+    for steps in (5, 10, 15, 20):
+        for tempering in ("free", "fixed", "none"):
+            cells[f"k{steps}-{tempering}"] = Cell("hvae", steps, tempering, "per_step")
+            cells[f"k{steps}-{tempering}-shared"] = Cell("hvae", steps, tempering, "shared")
+    return cells | {f"iwae{samples}": Cell("iwae", num_samples=samples) for samples in (5, 50)}
+
+
+TABLE1_CELLS = _cells()
+
+
+@dataclasses.dataclass(frozen=True)
+class Table1Config:
+    """How every cell is trained; one protocol for all of a table.
+
+    Attributes:
+        dataset: ``"mnist"``, another TFDS image set, or ``"digits"``.
+        limit: First images of each split to keep (train, validation, test); None: all.
+        max_epochs: Training ends there.
+        patience: Epochs without a better validation ELBO before training stops; None: never.
+        batch_size: Images a step.
+        learning_rate: Of Adamax.
+        schedule: ``"constant"``, or ``"cosine"`` down to zero over max_epochs.
+        latent_size: l.
+        hidden_units: Of the fully connected layers.
+        filters: Of the convolutions.
+        step_size: Initial eps.
+        max_step_size: xi.
+        alpha: Initial alpha_k under free tempering.
+        inv_sqrt_beta_0: Initial 1/sqrt(beta_0) under fixed tempering; 1/beta_0 = 1.5.
+        fixed_tempering: The rule that "fixed" means: the paper's, or ``"fixed-released"``, the released MNIST code's.
+    """
+
+    dataset: str = "mnist"
+    limit: tuple[int, int, int] | None = None
+    max_epochs: int = 2000
+    patience: int | None = 100
+    batch_size: int = 100
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    latent_size: int = 64
+    hidden_units: int = 450
+    filters: tuple[int, ...] = (16, 32, 32)
+    step_size: float = 0.2
+    max_step_size: float = 0.5
+    alpha: float = 0.9
+    inv_sqrt_beta_0: float = 1.5**0.5
+    fixed_tempering: str = "fixed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How a trained model is judged.
+
+    Attributes:
+        images: First test images taken; None: all.
+        samples: Importance samples for each image.
+        repeats: Times that all of it is done, with noise of its own.
+    """
+
+    images: int | None = None
+    samples: int = 1000
+    repeats: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Table1Preset:
+    """A table: its protocol, its cells with their seeds, and how it is judged."""
+
+    config: Table1Config
+    evaluation: Evaluation
+    cells: tuple[str, ...]
+    seeds: dict[str, int] | None = None  # number of seeds by cell, 1 where absent; None: as many runs as the paper has
+
+
+# learning rate and schedule tried for the budget preset, on the plain VAE by validation alone: choose_schedule.py
+BUDGET_CANDIDATES = ((1e-3, "constant"), (3e-3, "cosine"), (6e-3, "cosine"))
+
+TABLE1_PRESETS = {
+    "paper": Table1Preset(Table1Config(), Evaluation(), tuple(TABLE1_CELLS)),
+    "budget": Table1Preset(
+        Table1Config(max_epochs=20, patience=None, learning_rate=6e-3, schedule="cosine"),
+        Evaluation(),
+        ("vae", "k1-fixed", "k5-free"),
+        {"vae": 3},
+    ),
+    "smoke": Table1Preset(
+        Table1Config(
+            dataset="digits", max_epochs=3, patience=2, latent_size=8, hidden_units=32, filters=(8, 8), batch_size=50
+        ),
+        Evaluation(images=50, samples=50, repeats=3),
+        ("vae", "k1-fixed", "k5-free", "iwae5"),
+        {"vae": 2},
+    ),
+}

@@ -165,7 +165,8 @@ def learning_curves(records, variants) -> bytes:
     """Nats below the exact maximum of the evidence along training, at the smallest, a middle and the largest d."""
     dims = sorted({records.dims[0], records.dims[len(records.dims) // 2], records.dims[-1]})
     shape = (len(variants), len(dims))
-    fig, axes = plt.subplots(*shape, figsize=(4.4 * shape[1], 0.4 + 3.4 * shape[0]), squeeze=False)
+    size = (2.0 + 4.0 * shape[1], 0.4 + 3.4 * shape[0])
+    fig, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
     for row, variant in enumerate(variants):
         for column, d in enumerate(dims):
             axis = axes[row, column]
@@ -185,8 +186,7 @@ def learning_curves(records, variants) -> bytes:
             axis.set(yscale="log", title=f"{variant}, d = {d}", xlabel="iteration (mean over data sets)")
             axis.grid(alpha=0.3)
         axes[row, 0].set_ylabel("max log p(D) − ELBO, nats")
-    axes[0, -1].legend(fontsize=7)
-    fig.tight_layout()
+    fig.legend(*axes[0, -1].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     return _png(fig)
 
 
@@ -233,9 +233,9 @@ def report(records: Records, variants) -> str:
         f"{example['iterations']} RMSProp iterations, {example['datasets']} data sets of N = "
         f"{example['num_observations']}, {example['num_samples']} samples an ELBO. Errors are squared 2-norms. "
         "Every ± is the half width of a 95 % t-interval over data sets; differences are paired by data set. 'ML' is "
-        "the exact maximum likelihood on the same data, which a converged method with a tight bound reaches. z "
-        "cannot be told from Delta, so E|Delta_ML - Delta|^2 is about d. A method that has not converged can land below "
-        "ML in Delta where the true Delta is near the zero that training starts from, and above it where it is far.\n",
+        "the exact maximum likelihood on the same data, which a converged method with a tight bound reaches. z cannot "
+        "be told from Delta, so E|Delta_ML - Delta|^2 is about d. A method that has not converged can land below ML "
+        "in Delta where the true Delta is near the zero that training starts from, and above it where it is far.\n",
     ]
     missing = [
         f"{v} {m} d={d}"

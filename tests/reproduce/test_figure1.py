@@ -63,16 +63,20 @@ def test_optimum_is_above_what_training_reached_and_below_the_evidence():
         assert np.all(optimum <= trainer.maximum_evidence() + 1e-9)
 
 
-def test_optimum_of_one_step_is_the_known_one():
-    """At K = 1 the best bound is sum_j sqrt(lam) - 1 - log(lam)/2 below the evidence, for the sigma where it stands."""
+@pytest.mark.parametrize(("method", "slack"), [("hvae-k1", 1e-3), ("hvae-k10-untempered", 15.0)])
+def test_optimum_is_the_known_one(method, slack):
+    """The best bound is sum_j sqrt(lam) - 1 - log(lam)/2 below the evidence, at K = 1 with tempering.
+
+    Ten untempered steps come within some nats of it, with a step size that training does not find.
+    """
     config = dataclasses.replace(TINY, num_observations=10_000)
-    trainer = Trainer("hvae-k1", make_group([(1, 0)], config, 0), config, 0)
+    trainer = Trainer(method, make_group([(1, 0)], config, 0), config, 0)
     statistics = trainer.group.statistics
     log_sigma = np.linspace(-0.2, 0.2, 4001)[:, None]
     lam = 1.0 + config.num_observations * np.exp(-2.0 * log_sigma)
     gap = np.sqrt(lam) - 1.0 - 0.5 * np.log(lam)
     known = hvae_tf.evidence(statistics, statistics.mean, tf.constant(log_sigma)) - gap[:, 0]
-    np.testing.assert_allclose(trainer.optimal_elbo(), np.max(known), atol=1e-3)
+    assert -1e-3 < np.max(known) - trainer.optimal_elbo() < slack
 
 
 def test_released_planar_term_doubles_the_variance():

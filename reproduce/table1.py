@@ -1,0 +1,158 @@
+"""Table 1 of the paper: VAE, IWAE and HVAE on binarised MNIST; trains, evaluates and tabulates what is missing.
+
+    python reproduce/table1.py --preset smoke      the whole path in minutes, on digits, without any download
+    python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, the same for every cell
+    python reproduce/table1.py                     the published protocol; weeks on two cores
+
+Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
+calls on one output folder share the runs out between them. MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or
+--data-dir to the folder that holds mnist/.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
+from reproduce.figure1_gaussian import positive  # noqa: E402
+
+
+def cell_names(text: str) -> tuple[str, ...]:
+    """A comma-separated list of cells."""
+    names = tuple(text.split(","))
+    if unknown := [name for name in names if name not in TABLE1_CELLS]:
+        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; accepted: {', '.join(TABLE1_CELLS)}")
+    return names
+
+
+def seed_numbers(text: str) -> tuple[int, ...]:
+    """A comma-separated list of seeds."""
+    if not all(part.isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds like 0,1,2")
+    return tuple(int(part) for part in text.split(","))
+
+
+def parse(argv=None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--preset", choices=TABLE1_PRESETS, default="paper", help="protocol, cells and seeds (default: paper)")
+    add("--cells", type=cell_names, metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
+    add("--seeds", type=seed_numbers, metavar="N,N", help="seeds of every cell (default: the preset's)")
+    add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
+    add("--data-dir", type=Path, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
+    add("--out", type=Path, metavar="DIR", help="output folder (default: results/table1/PRESET)")
+    add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
+    add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
+    add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
+    add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
+    add("--force", action="store_true", help="do again what is asked for, from the start")
+    add("--tensorboard", action="store_true", help="write TensorBoard event files into OUT/work/RUN/tensorboard")
+    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
+    args = parser.parse_args(argv)
+    preset = TABLE1_PRESETS[args.preset]
+    args.config, args.evaluation = preset.config, preset.evaluation
+    if args.dataset and args.dataset != args.config.dataset:
+        args.config = dataclasses.replace(args.config, dataset=args.dataset)
+        args.preset_folder = f"{args.preset}-{args.dataset.replace('/', '-').replace(':', '-')}"
+    else:
+        args.preset_folder = args.preset
+    changes = {"samples": args.eval_samples, "images": args.eval_images}
+    args.evaluation = dataclasses.replace(args.evaluation, **{k: v for k, v in changes.items() if v is not None})
+    args.out = args.out or ROOT / "results" / "table1" / args.preset_folder
+    return args
+
+
+def load_data(args):
+    """The images that the configuration asks for, whole and checked."""
+    from hvae_tf.data import load
+
+    return load(args.config.dataset, args.data_dir, limit=args.config.limit)
+
+
+def list_runs(args, runs, store) -> None:
+    """Prints each run's state and how long what is left of it may take here."""
+    from reproduce.table1_cells import state_of
+    from reproduce.table1_estimate import Estimator
+
+    states = {run: state_of(run, args.config, args.evaluation, store) for run in runs}
+    estimator = Estimator(args.config, args.evaluation, load_data(args))
+    total = 0.0
+    print(f"{'run':28} {'state':8} {'training':>10} {'evaluation':>10}   (hours, estimated on this machine)")
+    for run, state in states.items():
+        training = 0.0 if state in ("done", "trained") else estimator.training_hours(run, store)
+        evaluation = 0.0 if state == "done" else estimator.evaluation_hours(run)
+        total += training + evaluation
+        print(f"{run.name:28} {state:8} {training:10.2f} {evaluation:10.2f}")
+    print(f"{'total':28} {'':8} {total:21.2f}")
+
+
+def work(args, runs, store) -> None:
+    """Does the runs that are not done; those that another call has are waited for at the end."""
+    import shutil
+
+    from reproduce.table1_cells import do_run, state_of
+
+    data = load_data(args)
+
+    def state(run):
+        return state_of(run, args.config, args.evaluation, store, len(data.test))
+
+    pending = [run for run in runs if args.force or state(run) != "done"]
+    for wait in (False, True):
+        for run in list(pending):
+            with store.claim(run.name, wait=wait) as mine:
+                if not mine:
+                    continue
+                pending.remove(run)
+                if args.force:  # its old record stands until the new one is finished
+                    shutil.rmtree(store.folder / "work" / run.name, ignore_errors=True)
+                elif state(run) == "done":
+                    continue
+                print(f"== {run.name}", flush=True)
+                do_run(
+                    run, args.config, args.evaluation, data, store,
+                    verbose=args.verbose, tensorboard=args.tensorboard, afresh=args.force,
+                )  # fmt: skip
+
+
+def main(argv=None) -> int:
+    """Does what is missing, then writes the table."""
+    args = parse(argv)
+    import hvae_tf
+    from hvae_tf.checkpoints import CheckpointError
+    from hvae_tf.data import DataError
+    from reproduce.table1_cells import make_runs, state_of
+    from reproduce.table1_report import write_report
+
+    try:
+        store = hvae_tf.RunStore(args.out)
+        runs = make_runs(TABLE1_PRESETS[args.preset], args.cells, args.seeds)
+        if args.list:
+            list_runs(args, runs, store)
+            return 0
+        if not args.report_only:
+            states = {} if args.force else {run: state_of(run, args.config, args.evaluation, store) for run in runs}
+            if args.force or any(state != "done" for state in states.values()):
+                work(args, runs, store)
+        for path in write_report(args.out):
+            print(path)
+    except (hvae_tf.RecordError, DataError, CheckpointError, hvae_tf.DivergenceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

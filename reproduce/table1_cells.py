@@ -1,0 +1,259 @@
+"""Table 1's work: how one cell with one seed becomes a trained model, a record and some pictures.
+
+A run trains (resuming from its last checkpoint), saves its model, is evaluated block by block (resuming there too), and
+is recorded. Each stage is skipped where its result stands.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import hvae_tf
+from hvae_tf.data import ImageData, TrainBatches
+from hvae_tf.records import RunStore, atomic_write, fingerprint, make_record
+from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config, Table1Preset
+
+PAPER_RUNS = Path(__file__).with_name("data") / "paper_table1_runs.csv"
+IMAGES_PER_BLOCK = 100
+ELBO_SAMPLES = 10
+CORRELATION_IMAGES, CORRELATION_SAMPLES = 20, 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One cell trained from one seed."""
+
+    cell: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Unique among runs; the name of its record and its model."""
+        return f"{self.cell}-seed{self.seed}"
+
+
+def paper_runs(cell: str) -> list[dict[str, str]]:
+    """The paper's single runs of a cell, rows of its supplement's tables; none for a cell it does not have."""
+    spec = TABLE1_CELLS[cell]
+    if spec.model == "iwae":
+        return []
+    steps = str(spec.num_leapfrog_steps) if spec.model == "hvae" else ""
+    key = (spec.model, steps, spec.tempering, spec.step_size)
+    with PAPER_RUNS.open() as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return [row for row in rows if (row["model"], row["K"], row["tempering"], row["step_size"]) == key]
+
+
+def make_runs(preset: Table1Preset, cells=None, seeds=None) -> list[Run]:
+    """The runs of a table; by default each cell has as many seeds as the preset says, or as the paper has runs."""
+    runs = []
+    for cell in cells or preset.cells:
+        count = max(1, len(paper_runs(cell))) if preset.seeds is None else preset.seeds.get(cell, 1)
+        runs += [Run(cell, seed) for seed in (seeds if seeds is not None else range(count))]
+    return runs
+
+
+def configuration(run: Run, config: Table1Config) -> dict:
+    """What a record of this run is a record of; how it was evaluated stands with its results."""
+    return {"cell": run.cell, **dataclasses.asdict(TABLE1_CELLS[run.cell]), **dataclasses.asdict(config)}
+
+
+def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.Model:
+    """The compiled, untrained model; `steps` is the number of optimiser steps that a schedule spans."""
+    spec = TABLE1_CELLS[run.cell]
+    sizes = {
+        "image_shape": data.image_shape,
+        "latent_size": config.latent_size,
+        "hidden_units": config.hidden_units,
+        "filters": config.filters,
+        "seed": run.seed,
+    }
+    encoder = hvae_tf.conv_encoder(**sizes)
+    decoder = hvae_tf.conv_decoder(**sizes, output_bias=data.mean_logit())
+    if spec.model == "hvae":
+        model = hvae_tf.HVAE(
+            encoder,
+            decoder,
+            spec.num_leapfrog_steps,
+            tempering=config.fixed_tempering if spec.tempering == "fixed" else spec.tempering,
+            step_size=config.step_size,
+            max_step_size=config.max_step_size,
+            step_size_per="step" if spec.step_size == "per_step" else "flow",
+            inv_sqrt_beta_0=config.inv_sqrt_beta_0,
+            alpha=config.alpha,
+            seed=run.seed,
+        )
+    elif spec.model == "iwae":
+        model = hvae_tf.IWAE(encoder, decoder, num_samples=spec.num_samples, seed=run.seed)
+    else:
+        model = hvae_tf.VAE(encoder, decoder, seed=run.seed)
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    model.compile(keras.optimizers.Adamax(rate))
+    return model
+
+
+def train(run: Run, config: Table1Config, data: ImageData, folder: Path, **kwargs):
+    """Trains a run, or goes on with it; gives the model at its best validation ELBO, and the `TrainingResult`."""
+    batches = TrainBatches(data, config.batch_size, run.seed)
+    model = build(run, config, data, config.max_epochs * batches.steps_per_epoch)
+    result = hvae_tf.fit(
+        model, batches, data.binarised("validation"), folder, max_epochs=config.max_epochs, patience=config.patience,
+        configuration=configuration(run, config), **kwargs,
+    )  # fmt: skip
+    return model, result
+
+
+# ------------------------------------------------------------------------------------------------------- evaluation
+
+
+def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progress=lambda fraction: None) -> dict:
+    """-ELBO and NLL in nats on binarised test images, `repeats` times; block by block, each block kept in `path`.
+
+    Returns:
+        Means over images for each repeat, and the standard deviations over images.
+    """
+    x = data.binarised("test")[: evaluation.images]
+    key = {"evaluation": dataclasses.asdict(evaluation), "weights": fingerprint(*model.get_weights())}
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    if {name: kept.get(name) for name in key} != key:
+        kept = {**key, "blocks": {}, "seconds": 0.0}
+    blocks = range(0, len(x), IMAGES_PER_BLOCK)
+    for repeat in range(evaluation.repeats):
+        for number, start in enumerate(blocks):
+            if f"{repeat}/{start}" not in kept["blocks"]:
+                began = time.monotonic()
+                block, seed = x[start : start + IMAGES_PER_BLOCK], 1 + repeat + evaluation.repeats * number
+                elbo = model.elbo(block, num_samples=min(ELBO_SAMPLES, evaluation.samples), seed=seed)
+                log_likelihood = model.log_likelihood(block, evaluation.samples, seed=seed).value
+                kept["blocks"][f"{repeat}/{start}"] = [np.round(v, 4).tolist() for v in (elbo, log_likelihood)]
+                kept["seconds"] += time.monotonic() - began
+                atomic_write(path, json.dumps(kept))
+            progress((repeat * len(blocks) + number + 1) / (evaluation.repeats * len(blocks)))
+    values = np.array([
+        np.concatenate([kept["blocks"][f"{repeat}/{start}"] for start in blocks], axis=1)
+        for repeat in range(evaluation.repeats)
+    ])  # fmt: skip
+    neg_elbo, nll = -values[:, 0], -values[:, 1]
+    return {
+        "evaluation": {**dataclasses.asdict(evaluation), "images": len(x)},
+        "neg_elbo": neg_elbo.mean(axis=1),
+        "nll": nll.mean(axis=1),
+        "neg_elbo_image_sd": neg_elbo.mean(axis=0).std(ddof=1),
+        "nll_image_sd": nll.mean(axis=0).std(ddof=1),
+        "evaluation_seconds": kept["seconds"],
+    }
+
+
+def satisfies(found: dict, wanted: Evaluation, test_images: int | None) -> bool:
+    """Whether an evaluation on record is at least the one asked for."""
+    images = wanted.images if wanted.images is not None else test_images
+    enough = images is None or found["images"] >= images
+    return enough and found["samples"] >= wanted.samples and found["repeats"] >= wanted.repeats
+
+
+def posterior_correlation(model, x: np.ndarray) -> tuple[float, np.ndarray]:
+    """How far the latents of an image are from independent given the image.
+
+    Args:
+        model: The model.
+        x: ``[B, H, W, C]``, binarised images.
+
+    Returns:
+        The root mean square correlation between two latents under the posterior, over images and pairs, less what
+        independent latents would show in as many samples; and the first image's correlation matrix ``[l, l]``.
+    """
+    z = model.encode(x, num_samples=CORRELATION_SAMPLES, seed=0)
+    correlations = np.array([np.corrcoef(z[:, i].T) for i in range(z.shape[1])])
+    off = correlations[:, ~np.eye(z.shape[-1], dtype=bool)]
+    mean_square = np.mean(np.square(off)) - 1.0 / (CORRELATION_SAMPLES - 1)
+    return float(np.sign(mean_square) * np.sqrt(abs(mean_square))), correlations[0]
+
+
+def pictures(model, data: ImageData) -> tuple[float, bytes]:
+    """The posterior's correlation, and an npz of what the figures show of this model."""
+    x = data.binarised("test")[:CORRELATION_IMAGES]
+    correlation, matrix = posterior_correlation(model, x)
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        samples=np.round(255 * model.sample(36, seed=0)).astype(np.uint8),
+        originals=np.round(255 * x[:12]).astype(np.uint8),
+        reconstructions=np.round(255 * model.reconstruct(x[:12])).astype(np.uint8),
+        correlation=matrix.astype(np.float16),
+    )
+    return correlation, buffer.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------- a run
+
+
+def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunStore, test_images=None) -> str:
+    """``"done"``, ``"trained"`` (its evaluation is less than asked for), ``"started"`` or ``"missing"``.
+
+    Raises:
+        RecordError: If there is a record of another configuration.
+    """
+    if store.done(run.name, configuration(run, config)):
+        found = store.read(run.name)["results"]["evaluation"]
+        return "done" if satisfies(found, evaluation, test_images) else "trained"
+    return "started" if (store.folder / "work" / run.name).exists() else "missing"
+
+
+def do_run(
+    run: Run, config, evaluation, data: ImageData, store: RunStore, verbose=2, tensorboard=False, afresh=False
+) -> None:
+    """Trains, saves, evaluates and records a run, going on where it was; `afresh` leaves an old record out of account.
+
+    Nothing finished is overwritten before the new model is trained.
+    """
+    work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
+    if not afresh and store.path(run.name).exists() and model_path.exists():  # trained: only its evaluation is wanting
+        record = store.read(run.name)
+        history, training = record["history"], record["results"]["training"]
+        model = keras.models.load_model(model_path)
+    else:
+        model, result = train(run, config, data, work, verbose=verbose, tensorboard=tensorboard)
+        history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
+        _save(model, model_path)
+    say = _printer(run.name) if verbose else lambda fraction: None
+    results = evaluate(model, data, evaluation, work / "evaluation.json", say)
+    results["training"], results["parameters"] = training, model.count_params()
+    results["posterior_correlation"], images = pictures(model, data)
+    atomic_write(store.folder / "pictures" / f"{run.name}.npz", images)
+    store.write(
+        make_record(
+            run.name,
+            configuration=configuration(run, config),
+            seed=run.seed,
+            data_fingerprint=data.fingerprint,
+            history=history,
+            wall_seconds=training["wall_seconds"] + results["evaluation_seconds"],
+            results=results,
+        )
+    )
+
+
+def _save(model, path: Path) -> None:
+    """Saves a model without its optimiser, which would treble its size; atomic."""
+    model.compile(optimizer=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.keras")
+    model.save(temporary)
+    temporary.replace(path)
+
+
+def _printer(name):
+    def say(fraction):
+        end = "\n" if fraction >= 1 else ""
+        print(f"\r{name}: evaluation {100 * fraction:5.1f} %", end=end, file=sys.stderr, flush=True)
+
+    return say
