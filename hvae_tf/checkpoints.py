@@ -4,9 +4,9 @@ One file, so that no kill can leave weights of one step beside the memory of ano
 """
 
 import dataclasses
+import hashlib
 import io
 import json
-import zipfile
 from pathlib import Path
 
 import keras
@@ -14,7 +14,7 @@ import numpy as np
 
 from hvae_tf.records import atomic_write
 
-FORMAT = 1
+MAGIC = b"hvae_tf checkpoint 1\n"
 
 
 class CheckpointError(ValueError):
@@ -59,7 +59,7 @@ def state_variables(model: keras.Model) -> list[keras.Variable]:
 
 def values(variables) -> list[np.ndarray]:
     """The variables' values, copied."""
-    return [np.array(variable) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 def assign(variables, arrays, where: str = "checkpoint") -> None:
@@ -82,12 +82,12 @@ def assign(variables, arrays, where: str = "checkpoint") -> None:
 
 def save_checkpoint(path: Path, groups: dict[str, list[np.ndarray]], progress: Progress, configuration: dict) -> None:
     """Writes groups of arrays, the progress and what the run was configured as; atomic."""
-    header = {"format": FORMAT, "progress": dataclasses.asdict(progress), "configuration": configuration}
+    header = {"progress": dataclasses.asdict(progress), "configuration": configuration}
     header["groups"] = {group: len(arrays) for group, arrays in groups.items()}
     named = {f"{group}/{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)}
     buffer = io.BytesIO()
     np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
-    atomic_write(path, buffer.getvalue())
+    atomic_write(path, MAGIC + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getvalue())
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], Progress, dict]:
@@ -96,17 +96,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], Progress, 
     Raises:
         CheckpointError: If the file is damaged or of another format.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(file["header"].tobytes())
-            if header["format"] != FORMAT:
-                raise CheckpointError(f"{path} has format {header['format']}; this code reads {FORMAT}")
-            groups = {group: [file[f"{group}/{i}"] for i in range(n)] for group, n in header["groups"].items()}
-            return groups, Progress(**header["progress"]), header["configuration"]
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged ({detail}); delete its folder to train from the start") from error
-    except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path} is not a checkpoint ({error}); delete its folder to train anew") from error
+    content = path.read_bytes()
+    magic, digest, body = content[: len(MAGIC)], content[len(MAGIC) : len(MAGIC) + 32], content[len(MAGIC) + 32 :]
+    if magic != MAGIC or hashlib.sha256(body).digest() != digest:
+        kind = "is damaged" if magic == MAGIC else f"is not a {MAGIC.decode().strip()}"
+        raise CheckpointError(f"{path} {kind}; delete its folder to train from the start")
+    with np.load(io.BytesIO(body), allow_pickle=False) as file:
+        header = json.loads(file["header"].tobytes())
+        groups = {group: [file[f"{group}/{i}"] for i in range(n)] for group, n in header["groups"].items()}
+    return groups, Progress(**header["progress"]), header["configuration"]

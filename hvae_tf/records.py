@@ -21,7 +21,7 @@ import filelock
 import numpy as np
 
 SCHEMA_VERSION = 1
-FIELDS = {
+FIELDS: dict[str, type | tuple[type, ...]] = {
     "schema_version": int,
     "name": str,
     "configuration": dict,

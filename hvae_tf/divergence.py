@@ -1,0 +1,100 @@
+"""The divergence guard: stops training at the first number that is not finite or too large, and says what led to it."""
+
+import collections
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SMALL = 4096  # a weight of at most so many numbers is reported
+
+
+class DivergenceError(RuntimeError):
+    """Training gave a non-finite or too large number; the last good checkpoint was kept, and the model holds it.
+
+    Attributes:
+        step: Number of the optimiser step that did it, from 1.
+        logs: What was logged when it was seen: means over the epoch's steps so far, in nats for bounds.
+        parameters: A flow's step sizes and tempering, and all small weights, as they were before that step.
+    """
+
+    def __init__(self, message: str, step: int, logs: dict[str, float], parameters: dict[str, np.ndarray]):
+        super().__init__(message)
+        self.step = step
+        self.logs = logs
+        self.parameters = parameters
+
+
+class DivergenceGuard:
+    """Watches the numbers that a model logs, and remembers its small weights of the last two steps.
+
+    Two, because a gradient that is not finite spoils the weights one step before the loss shows it.
+
+    Args:
+        model: Built; its `flow`, if it has one, is reported by `step_sizes` and `schedule`.
+        limits: Per logged name the largest value let through.
+    """
+
+    def __init__(self, model: keras.Model, limits: Mapping[str, float] | None = None):
+        self.model = model
+        self.limits = dict(limits or {})
+        self._small = [v for v in model.trainable_variables if np.prod(v.shape) <= SMALL]
+        self._copy = tf.function(lambda: [tf.identity(v.value) for v in self._small], autograph=False)
+        self._before: collections.deque[list[tf.Tensor]] = collections.deque(maxlen=2)
+        self._last_loss = float("nan")
+
+    def remember(self) -> None:
+        """Copies the small weights; called before each step."""
+        self._before.append(self._copy())
+
+    def check(self, logs: Mapping[str, float] | None, step: int) -> None:
+        """Raises DivergenceError where a number is not finite or above its limit; `step` steps have been made."""
+        numbers = {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}
+        wrong = {n: v for n, v in numbers.items() if not np.isfinite(v) or v > self.limits.get(n, np.inf)}
+        if wrong:
+            raise self._error(", ".join(map(self._told, wrong, wrong.values())), step, numbers)
+        self._last_loss = numbers.get("loss", self._last_loss)
+
+    def check_state(self, arrays, names, step: int) -> None:
+        """Raises DivergenceError where weights or optimiser slots, the state after `step` steps, are not finite."""
+        wrong = [n for n, a in zip(names, arrays, strict=True) if a.dtype.kind == "f" and not np.all(np.isfinite(a))]
+        if wrong:
+            raise self._error(f"not finite after it: {', '.join(wrong[:3])}", step, {})
+
+    def _told(self, name: str, value: float) -> str:
+        return f"{name} = {value:g}" + (f" (limit {self.limits[name]:g})" if name in self.limits else "")
+
+    def _error(self, what: str, step: int, numbers: dict[str, float]) -> DivergenceError:
+        before = [[value.numpy() for value in values] for values in self._before] or [[]]
+        if len(before) == 2 and not all(np.all(np.isfinite(value)) for value in before[1]):
+            step, before = step - 1, before[:1]
+            what += ", from weights that this step left not finite"
+        for variable, value in zip(self._small, before[-1], strict=False):
+            variable.assign(value)  # the flow reads them
+        parameters = _flow_parameters(self.model)
+        parameters |= {v.path: value for v, value in zip(self._small, before[-1], strict=False)}
+        described = "; ".join(f"{name} {_summary(value)}" for name, value in parameters.items())
+        message = f"training diverged at step {step}: {what}; loss before it {self._last_loss:g} nats"
+        return DivergenceError(f"{message}; parameters before it: {described}", step, numbers, parameters)
+
+
+def _flow_parameters(model) -> dict[str, np.ndarray]:
+    """Step sizes and tempering of a model's flow, where it has them."""
+    flow = getattr(model, "flow", None)
+    found = {}
+    if hasattr(flow, "step_sizes"):
+        found["step_sizes"] = np.asarray(flow.step_sizes)
+    if hasattr(flow, "schedule"):
+        schedule = flow.schedule()
+        found["inv_sqrt_beta_0"] = np.asarray(schedule.inv_sqrt_beta_0)
+        found["alphas"] = np.asarray(schedule.alphas)
+    return found
+
+
+def _summary(value) -> str:
+    """The numbers of an array if they are few, else their range."""
+    value = np.asarray(value)
+    if value.size <= 4:
+        return " ".join(f"{v:.4g}" for v in value.ravel())
+    return f"{list(value.shape)} from {value.min():.4g} to {value.max():.4g}"
