@@ -54,8 +54,9 @@ def hamiltonian_elbo(result: FlowResult, log_q0: tf.Tensor) -> tf.Tensor:
         result: What `HamiltonianFlow` gave.
         log_q0: ``[...]``, log q0(z_0 | x), or its expectation.
     """
-    size = result.rho.shape[-1]
-    return result.log_joint - 0.5 * tf.reduce_sum(tf.square(result.rho), axis=-1) - log_q0 + 0.5 * size
+    rho = tf.convert_to_tensor(result.rho)
+    size = rho.shape[-1]
+    return result.log_joint - 0.5 * tf.reduce_sum(tf.square(rho), axis=-1) - log_q0 + 0.5 * size
 
 
 def iwae_bound(log_weights: tf.Tensor, axis: int = 0) -> tf.Tensor:

@@ -80,10 +80,11 @@ def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_
     if num_samples < 1 or chunk_size < 1:
         raise ValueError(f"num_samples is {num_samples} and chunk_size {chunk_size}; expected both to be at least 1")
     seed = tf.convert_to_tensor([0, seed] if isinstance(seed, int) else seed, tf.int32)
-    total = None
+    total: LogMeanExp | None = None
     for chunk, start in enumerate(range(0, num_samples, chunk_size)):
         size = min(chunk_size, num_samples - start)
         log_weights = sample_log_weights(size, tf.random.experimental.stateless_fold_in(seed, chunk))
         part = LogMeanExp.of(log_weights)
         total = part if total is None else total.merge(part)
+    assert total is not None  # num_samples >= 1
     return total.estimate()

@@ -20,7 +20,7 @@ from hvae_tf.targets.target import Target, ValueAndGrad
 tfd = tfp.distributions
 
 
-def gaussian_offset_model(delta, sigma, num_observations: int) -> tfd.JointDistributionNamed:
+def gaussian_offset_model(delta, sigma, num_observations: int) -> tfp.distributions.JointDistributionNamed:
     """The generative model as a tfp joint distribution: a sample is ``{"z": [d], "x": [N, d]}``.
 
     Args:
@@ -132,7 +132,7 @@ def evidence(statistics: GaussianStatistics, delta, log_sigma):
     return -0.5 * tf.reduce_sum(terms, axis=-1)
 
 
-def posterior(statistics: GaussianStatistics, delta, log_sigma) -> tfd.Distribution:
+def posterior(statistics: GaussianStatistics, delta, log_sigma) -> tfp.distributions.Distribution:
     """p(z | D) = N(m*, 1/lam) with lam = 1 + N/v and m* = (N/v) m / lam; it factorises over dimensions."""
     n, mean, _ = statistics
     n_precision = n * tf.exp(-2.0 * log_sigma)

@@ -1,0 +1,42 @@
+"""What all tests share: a quiet TensorFlow, a base seed that the command line can vary, and planted-error tools."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+
+import numpy as np
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--vary-seed", type=int, default=0, metavar="N", help="base seed of all random tests")
+
+
+@pytest.fixture(scope="session")
+def seed(request) -> int:
+    return request.config.getoption("--vary-seed")
+
+
+@pytest.fixture(scope="session")
+def z_score():
+    """How many standard errors the mean of samples ``[S, ...]`` lies from what is expected: the worst entry."""
+
+    def worst(samples, expected) -> float:
+        samples = np.asarray(samples, np.float64)
+        standard_error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+        return float(np.max(np.abs(samples.mean(axis=0) - expected) / standard_error))
+
+    return worst
+
+
+@pytest.fixture(scope="session")
+def unkicked_step():
+    """A planted error: leapfrog that drifts with the momentum it had before the half kick."""
+
+    def step(target, state, step_size):
+        z = state.z + step_size * state.rho
+        log_joint, grad = target.value_and_grad(z)
+        rho = state.rho + 0.5 * step_size * (state.grad + grad)
+        return state._replace(z=z, rho=rho, log_joint=log_joint, grad=grad)
+
+    return step

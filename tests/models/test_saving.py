@@ -1,0 +1,103 @@
+"""A saved model, loaded in a fresh process that imports hvae_tf and nothing else of this project."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from hvae_tf.flows.flow import IdentityFlow
+from hvae_tf.models.base import FlowVAE
+from hvae_tf.models.hvae import HVAE
+from hvae_tf.models.iwae import IWAE
+from hvae_tf.models.vae import VAE
+
+MODELS = {
+    "vae": lambda e, d: VAE(e, d, num_samples=2, seed=3),
+    "iwae": lambda e, d: IWAE(e, d, 3, flow="planar", flow_config={"num_layers": 2}, seed=4),
+    "hvae": lambda e, d: HVAE(e, d, 2, "free", step_size=[[0.1, 0.2], [0.3, 0.4]], step_size_per="step", seed=5),
+}
+FIT = {"batch_size": 10, "shuffle": False, "verbose": 0}
+
+CHILD = """
+import sys
+import keras
+import numpy as np
+import hvae_tf
+
+folder = sys.argv[1]
+images = np.load(f"{folder}/images.npy")
+for name in sys.argv[2:]:
+    model = keras.models.load_model(f"{folder}/{name}.keras")
+    numbers = {"elbo": model.elbo(images, 3)}
+    model.fit(images, batch_size=10, shuffle=False, verbose=0)
+    weights = {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
+    np.savez(f"{folder}/{name}.npz", **numbers, **weights, type=type(model).__name__)
+"""
+
+
+def test_loaded_in_a_fresh_process_it_goes_on_bit_for_bit(networks, images, tmp_path):
+    np.save(tmp_path / "images.npy", images)
+    expected = {}
+    names = ["iwae", "hvae"]
+    for name in names:
+        model = MODELS[name](*networks())
+        model.compile(keras.optimizers.Adamax(0.05))
+        model.fit(images, **FIT)
+        model.save(tmp_path / f"{name}.keras")
+        expected[name] = {"elbo": model.elbo(images, 3)}
+        model.fit(images, **FIT)
+        expected[name] |= {f"weight_{i}": w for i, w in enumerate(model.get_weights())}
+        expected[name]["type"] = type(model).__name__
+    subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), *names], check=True, timeout=240)
+    for name, numbers in expected.items():
+        with np.load(tmp_path / f"{name}.npz") as loaded:
+            assert set(loaded) == set(numbers)
+            for key, value in numbers.items():
+                np.testing.assert_array_equal(loaded[key], value, err_msg=f"{name}: {key}")
+
+
+@keras.saving.register_keras_serializable("tests")
+def my_flow(event_size, dtype, add_variable, shift):
+    class Shift(IdentityFlow):
+        def __init__(self):
+            super().__init__(event_size)
+            self.shift = add_variable("shift", np.full(event_size, shift, dtype.as_numpy_dtype))
+
+        def __call__(self, target, z, rho=None):
+            return super().__call__(target, z + self.shift, rho)
+
+    return Shift()
+
+
+def test_a_flow_of_ones_own_is_trained_and_saved(networks, images, tmp_path):
+    model = FlowVAE(*networks(), my_flow, {"shift": np.float32(0.5)})
+    model.compile(keras.optimizers.Adamax(0.05))
+    model.fit(images, **FIT)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.flow_layer.factory is my_flow
+    assert not np.any(loaded.flow.shift.numpy() == 0.5)
+    np.testing.assert_array_equal(loaded.flow.shift, model.flow.shift)
+    np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))
+    copy = keras.models.clone_model(model)
+    assert copy.encoder is not model.encoder
+    np.testing.assert_array_equal(copy.flow.shift, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_configurations_come_back(name, networks):
+    model = MODELS[name](*networks())
+    config = model.get_config()
+    again = type(model).from_config(config).get_config()
+    assert again.keys() == config.keys()
+    for key in config.keys() - {"encoder", "decoder"}:
+        assert again[key] == config[key], key
+
+
+def test_weights_alone_move_between_models(networks, images, tmp_path):
+    model, other = (HVAE(*networks(seed=seed), 2, "fixed", inv_sqrt_beta_0=1.5 + seed) for seed in (0, 1))
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(other.elbo(images), model.elbo(images))
