@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -84,9 +85,11 @@ def save_checkpoint(path: Path, groups: dict[str, list[np.ndarray]], progress: P
     """Writes groups of arrays, the progress and what the run was configured as; atomic."""
     header = {"progress": dataclasses.asdict(progress), "configuration": configuration}
     header["groups"] = {group: len(arrays) for group, arrays in groups.items()}
-    named = {f"{group}/{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)}
+    named: dict[str, Any] = {
+        f"{group}/{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)
+    }
     buffer = io.BytesIO()
-    np.savez(buffer, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
+    np.savez(buffer, **named, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
     atomic_write(path, MAGIC + hashlib.sha256(buffer.getbuffer()).digest() + buffer.getvalue())
 
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -81,7 +82,7 @@ class DivergenceGuard:
 
 def _flow_parameters(model) -> dict[str, np.ndarray]:
     """Step sizes and tempering of a model's flow, where it has them."""
-    flow = getattr(model, "flow", None)
+    flow: Any = getattr(model, "flow", None)
     found = {}
     if hasattr(flow, "step_sizes"):
         found["step_sizes"] = np.asarray(flow.step_sizes)

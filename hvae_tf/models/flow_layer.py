@@ -1,5 +1,7 @@
 """The Keras layer that owns a flow's weights, so that Keras trains, counts and saves what the flow reads."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,11 @@ def _identity_flow(event_size, dtype, add_variable):
     return IdentityFlow(event_size)
 
 
-FLOWS = {"identity": _identity_flow, "hamiltonian": HamiltonianFlow, "planar": PlanarFlow}
+FLOWS: dict[str, Callable[..., Flow]] = {
+    "identity": _identity_flow,
+    "hamiltonian": HamiltonianFlow,
+    "planar": PlanarFlow,
+}
 
 
 @keras.saving.register_keras_serializable("hvae_tf")

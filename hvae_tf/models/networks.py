@@ -240,8 +240,8 @@ def conv_decoder(
     glorot = _glorot_uniform(seed, 1)
     z = keras.Input([latent_size], dtype=keras.dtype_policies.get(dtype).variable_dtype, name="latent")
     h = z
-    for layer, units in (("hidden", hidden_units), ("unflatten", int(np.prod(smallest)))):
-        h = keras.layers.Dense(units, activation="softplus", kernel_initializer=glorot(), dtype=dtype, name=layer)(h)
+    for label, units in (("hidden", hidden_units), ("unflatten", int(np.prod(smallest)))):
+        h = keras.layers.Dense(units, activation="softplus", kernel_initializer=glorot(), dtype=dtype, name=label)(h)
     h = keras.layers.Reshape(smallest, dtype=dtype, name="reshape")(h)
     for i, size in enumerate(reversed(sizes)):
         last = i == len(sizes) - 1

@@ -5,6 +5,7 @@ nats, summed over the pixels and channels of an image.
 """
 
 import abc
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -24,7 +25,7 @@ class Likelihood(abc.ABC):
         """Raises ValueError unless a decoder with `num_outputs` last suits images of `num_channels` channels."""
 
     @abc.abstractmethod
-    def distribution(self, outputs: tf.Tensor, num_channels: int) -> tfd.Distribution:
+    def distribution(self, outputs: tf.Tensor, num_channels: int) -> tfp.distributions.Distribution:
         """p(x|z) with batch shape ``[...]`` and event shape ``[H, W, C]``, from ``[..., H, W, C * outputs]``."""
 
     def log_prob(self, outputs: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
@@ -139,7 +140,11 @@ class Categorical(Likelihood):
             )
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "normal": Normal, "categorical": Categorical}
+LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "normal": Normal,
+    "categorical": Categorical,
+}
 
 
 def get_likelihood(likelihood: "str | Likelihood") -> Likelihood:
