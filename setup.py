@@ -19,19 +19,20 @@ setup(
     packages=find_packages(include=["hvae_tf", "hvae_tf.*"]),
     package_data={"hvae_tf": ["py.typed"]},
     python_requires=">=3.10",
+    # the tests were run with these lower bounds, and with the newest versions
     install_requires=[
-        "numpy>=1.26",
+        "numpy>=2.1",
+        "scipy>=1.14",
         "tensorflow>=2.21",
-        "keras>=3.13",
+        "keras>=3.12",
         "tensorflow-probability>=0.25",
         "tf-keras>=2.21",  # tensorflow-probability imports it without declaring it
         "tensorflow-datasets>=4.9.10",
-        "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
-        "matplotlib>=3.8",
-        "filelock>=3.12",  # locks that die with their owner
-        "scipy>=1.11",
-        "tqdm>=4.60",
-        "scikit-learn>=1.4",  # its bundled digits are the offline data set
+        "importlib_resources>=6.4",  # tensorflow-datasets imports it without declaring it
+        "scikit-learn>=1.5.2",  # its bundled digits are the offline data set
+        "matplotlib>=3.9",
+        "filelock>=3.15",  # locks that die with their owner
+        "tqdm>=4.66",
     ],
     extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9", "mypy>=1.10"]},
     classifiers=[

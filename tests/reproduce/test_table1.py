@@ -115,7 +115,7 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
     def do_run(run, *_, **__):
         done.append(run)
         started.set()
-        store.write(fixture_record(run.cell, run.seed, [1.0], TINY, images=10_000))
+        store.write(fixture_record(run.cell, run.seed, [1.0, 1.0, 1.0], TINY, images=10_000))
 
     monkeypatch.setattr("reproduce.table1_cells.do_run", do_run)
     claimed = threading.Event()
@@ -125,7 +125,7 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
             assert mine
             claimed.set()
             started.wait(10)
-            store.write(fixture_record("vae", 0, [1.0], TINY, images=10_000))
+            store.write(fixture_record("vae", 0, [1.0, 1.0, 1.0], TINY, images=10_000))
 
     thread = threading.Thread(target=other_process)
     thread.start()
