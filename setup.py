@@ -19,12 +19,13 @@ setup(
     packages=find_packages(include=["hvae_tf", "hvae_tf.*"]),
     package_data={"hvae_tf": ["py.typed"]},
     python_requires=">=3.10",
-    # the tests were run with these lower bounds, and with the newest versions
+    # TensorFlow, Keras, TFP, tf-keras and TFDS: the oldest versions that the tests were run with; the others: recent
+    # releases that install on every Python from 3.10 on
     install_requires=[
         "numpy>=2.1",
         "scipy>=1.14",
         "tensorflow>=2.21",
-        "keras>=3.12",
+        "keras>=3.15",
         "tensorflow-probability>=0.25",
         "tf-keras>=2.21",  # tensorflow-probability imports it without declaring it
         "tensorflow-datasets>=4.9.10",
