@@ -162,6 +162,17 @@ def train(args, jobs) -> list[str]:
 def main(argv=None) -> int:
     """Trains what is missing, then makes the figure."""
     args = parse(argv)
+    try:
+        return make_figure(args)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
+        )
+        return 130
+
+
+def make_figure(args) -> int:
+    """Trains what is missing, then writes tables, figures and report; gives the exit status."""
     from hvae_tf.records import RecordError, RunStore
     from reproduce.figure1_jobs import make_jobs, missing_dims
     from reproduce.figure1_report import write_report
@@ -179,11 +190,6 @@ def main(argv=None) -> int:
     except (RecordError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
-        )
-        return 130
     for path in written:
         print(path)
     for failure in failures:

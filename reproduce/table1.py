@@ -125,9 +125,18 @@ def work(args, runs, store) -> None:
 def main(argv=None) -> int:
     """Does what is missing, then writes the table."""
     args = parse(argv)
+    try:
+        return make_table(args)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
+        )
+        return 130
+
+
+def make_table(args) -> int:
+    """Does what is missing, then writes table and figures; gives the exit status."""
     import hvae_tf
-    from hvae_tf.checkpoints import CheckpointError
-    from hvae_tf.data import DataError
     from reproduce.table1_cells import make_runs, state_of
     from reproduce.table1_report import write_report
 
@@ -143,14 +152,11 @@ def main(argv=None) -> int:
                 work(args, runs, store)
         for path in write_report(args.out):
             print(path)
-    except (hvae_tf.RecordError, DataError, CheckpointError, hvae_tf.DivergenceError, OSError) as error:
+    except (
+        hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, ValueError,
+    ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
-        )
-        return 130
     return 0
 
 
