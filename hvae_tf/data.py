@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.checks import check_seed
 from hvae_tf.records import fingerprint
 
 SPLITS = ("train", "validation", "test")
@@ -56,8 +57,8 @@ class ImageData:
     binarise_seed: int = 0
 
     def __post_init__(self):
-        _seed("split_seed", self.split_seed)
-        _seed("binarise_seed", self.binarise_seed)
+        check_seed("split_seed", self.split_seed)
+        check_seed("binarise_seed", self.binarise_seed)
         for split in SPLITS:
             self._check(split, getattr(self, split))
 
@@ -119,7 +120,7 @@ class ImageData:
         """
         if split not in ("validation", "test"):
             raise ValueError(f"split is {split!r}; expected 'validation' or 'test' (training images: TrainBatches)")
-        seed = self.binarise_seed if seed is None else _seed("seed", seed)
+        seed = self.binarise_seed if seed is None else check_seed("seed", seed)
         key = tf.constant([_STREAM + seed, -1 if split == "validation" else -2], tf.int64)
         with tf.device("CPU:0"):
             return binarise(self.intensities(split), key).numpy()
@@ -184,7 +185,7 @@ class TrainBatches:
             raise ValueError(f"batch_size is {batch_size}; expected an integer from 1 to {size}, the training images")
         self.data = data
         self.batch_size = int(batch_size)
-        self.seed = _seed("seed", seed)
+        self.seed = check_seed("seed", seed)
         self.binarised = bool(binarised)
         self.steps_per_epoch = size // self.batch_size
         with tf.device("CPU:0"):
@@ -317,7 +318,7 @@ def from_arrays(
             f"validation_fraction is {validation_fraction}; expected a part that leaves at least one of "
             f"{len(train)} images on each side"
         )
-    order = np.random.default_rng(_seed("split_seed", split_seed)).permutation(len(train))
+    order = np.random.default_rng(check_seed("split_seed", split_seed)).permutation(len(train))
     data = ImageData(name, train[order[held_out:]], train[order[:held_out]], test, max_value, split_seed, binarise_seed)
     return data if limit is None else _first(data, limit)
 
@@ -413,9 +414,3 @@ def _line(error: BaseException) -> str:
     """The first line of an error's message, without what surrounds it."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _seed(name: str, value) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 0 <= value < 2**31:
-        raise ValueError(f"{name} is {value!r}; expected an integer from 0 to 2**31 - 1")
-    return int(value)

@@ -33,6 +33,7 @@ from hvae_tf.checkpoints import (
     state_variables,
     values,
 )
+from hvae_tf.checks import check_count
 from hvae_tf.divergence import DivergenceError, DivergenceGuard
 from hvae_tf.records import atomic_write, fingerprint
 
@@ -124,11 +125,11 @@ def fit(
         DivergenceError: If a logged number is not finite or above its limit.
         ValueError: If an argument is out of range, or the model is not compiled or was trained already.
     """
-    _positive("max_epochs", max_epochs)
-    _positive("validation_batch_size", validation_batch_size)
+    check_count("max_epochs", max_epochs)
+    check_count("validation_batch_size", validation_batch_size)
     for name, value in (("patience", patience), ("checkpoint_steps", checkpoint_steps)):
         if value is not None:
-            _positive(name, value)
+            check_count(name, value)
     if getattr(model, "optimizer", None) is None or not model.built:
         raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
     validation = np.asarray(validation)
@@ -393,11 +394,6 @@ def _differences(found, wanted, path="") -> list[str]:
         keys = sorted({*found, *wanted})
         return [d for k in keys for d in _differences(found.get(k), wanted.get(k), f"{path}.{k}" if path else str(k))]
     return [] if found == wanted else [f"{path}: {found!r} there, {wanted!r} asked"]
-
-
-def _positive(name: str, value) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least 1")
 
 
 class _Events:

@@ -37,6 +37,7 @@ def hamiltonian_log_weight(
         inv_sqrt_beta_0: ``[...]``, 1/sqrt(beta_0), its scale.
     """
     size = rho_0.shape[-1]
+    inv_sqrt_beta_0 = tf.convert_to_tensor(inv_sqrt_beta_0, rho_0.dtype)
     log_p_bar = result.log_joint + standard_normal_log_prob(result.rho)
     log_scale = size * tf.math.log(inv_sqrt_beta_0)
     log_rho_0 = standard_normal_log_prob(rho_0 / inv_sqrt_beta_0[..., None]) - log_scale
@@ -46,9 +47,10 @@ def hamiltonian_log_weight(
 def hamiltonian_elbo(result: FlowResult, log_q0: tf.Tensor) -> tf.Tensor:
     """The Rao-Blackwellised Hamiltonian ELBO, equation (12): log p(x, z_K) - |rho_K|^2/2 - log q0(z_0|x) + l/2.
 
-    The same mean as `hamiltonian_log_weight`, less variance: the first momentum's terms are taken by expectation, so
-    this is for ELBOs only and never an importance weight. With ``log_q0 = -gaussian_entropy(log_sigma)`` the
-    expectation over q0's log-density is taken too.
+    The same mean as `hamiltonian_log_weight`: the first momentum's log-density is replaced by its expectation, so this
+    is for ELBOs only and never an importance weight. What is taken out, |gamma_0|^2/2 - l/2, holds no parameter: the
+    gradients are the same sample by sample, and the variance of the value itself can go either way. With
+    ``log_q0 = -gaussian_entropy(log_sigma)`` the expectation over q0's log-density is taken too.
 
     Args:
         result: What `HamiltonianFlow` gave.

@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+
+from hvae_tf.checks import check_count
 
 
 class Estimate(NamedTuple):
@@ -77,9 +80,9 @@ def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_
     Raises:
         ValueError: If num_samples or chunk_size is below 1.
     """
-    if num_samples < 1 or chunk_size < 1:
-        raise ValueError(f"num_samples is {num_samples} and chunk_size {chunk_size}; expected both to be at least 1")
-    seed = tf.convert_to_tensor([0, seed] if isinstance(seed, int) else seed, tf.int32)
+    check_count("num_samples", num_samples)
+    check_count("chunk_size", chunk_size)
+    seed = tf.convert_to_tensor([0, seed] if isinstance(seed, (int, np.integer)) else seed, tf.int32)
     total: LogMeanExp | None = None
     for chunk, start in enumerate(range(0, num_samples, chunk_size)):
         size = min(chunk_size, num_samples - start)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.checks import check_count
 from hvae_tf.variables import AddVariable, logit, tf_variable
 
 
@@ -41,11 +42,14 @@ class Tempering(tf.Module, abc.ABC):
         batch_shape: Shape of the independent repeats, each with its own parameters.
         dtype: Floating type of the schedule.
         add_variable: Creates the variables, see `hvae_tf.variables`.
+
+    Raises:
+        ValueError: If K is not an integer of at least 1.
     """
 
     def __init__(self, num_steps, *, batch_shape=(), dtype=tf.float32, add_variable: AddVariable = tf_variable):
         super().__init__(name=type(self).__name__)
-        self.num_steps = int(num_steps)
+        self.num_steps = check_count("num_steps", num_steps)
         self._batch_shape = tuple(batch_shape)
         self._dtype = tf.as_dtype(dtype)
         self._add_variable = add_variable

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from hvae_tf.checks import check_count
 from hvae_tf.targets.target import Target
 
 
@@ -36,9 +37,7 @@ class Flow(tf.Module, abc.ABC):
 
     def __init__(self, event_size: int, name: str | None = None):
         super().__init__(name=name)
-        if int(event_size) < 1:
-            raise ValueError(f"event_size is {event_size}; expected an integer of at least 1")
-        self.event_size = int(event_size)
+        self.event_size = check_count("event_size", event_size)
 
     def check_target(self, target: Target) -> None:
         """Raises ValueError unless the target's z is of this flow's size."""

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.checks import check_count
 from hvae_tf.dynamics.leapfrog import PhaseState, initial_state, leapfrog_step
 from hvae_tf.dynamics.tempering import TemperingSchedule, make_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
@@ -55,14 +56,12 @@ class HamiltonianFlow(Flow):
         integrator=leapfrog_step,
     ):
         super().__init__(event_size, name="hamiltonian_flow")
-        if int(num_leapfrog_steps) != num_leapfrog_steps or num_leapfrog_steps < 1:
-            raise ValueError(f"num_leapfrog_steps is {num_leapfrog_steps}; expected an integer K of at least 1")
         if step_size_per not in STEP_SIZE_PER:
             raise ValueError(f"unknown step_size_per {step_size_per!r}; accepted: {', '.join(STEP_SIZE_PER)}")
         step_size = np.asarray(step_size, np.float64)
         if not (np.all(step_size > 0.0) and np.all(step_size < max_step_size)):
             raise ValueError(f"step_size is {step_size}; expected values in (0, max_step_size) = (0, {max_step_size})")
-        self.num_leapfrog_steps = int(num_leapfrog_steps)
+        self.num_leapfrog_steps = check_count("num_leapfrog_steps", num_leapfrog_steps)
         self.max_step_size = float(max_step_size)
         self.step_size_per = step_size_per
         self.dtype = tf.as_dtype(dtype)
@@ -116,6 +115,9 @@ class HamiltonianFlow(Flow):
         self.check_target(target)
         if rho is None:
             raise ValueError("a Hamiltonian flow moves a momentum too: pass rho = flow.initial_momentum(gamma)")
+        rho = tf.convert_to_tensor(rho)
+        if rho.shape.rank == 0 or rho.shape[-1] != self.event_size:
+            raise ValueError(f"rho has shape {rho.shape}; expected [..., {self.event_size}], like z")
         state = initial_state(target, z, rho)
         alphas = self.schedule().alphas
         for eps, alpha in zip(self._eps_per_step(), alphas, strict=True):

@@ -9,6 +9,7 @@ u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = -1 + log(1 + e^a).
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.checks import check_count
 from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.targets.target import Target
 from hvae_tf.variables import AddVariable, tf_variable
@@ -34,9 +35,7 @@ class PlanarFlow(Flow):
         add_variable: AddVariable = tf_variable,
     ):  # fmt: skip
         super().__init__(event_size, name="planar_flow")
-        if int(num_layers) != num_layers or num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}; expected an integer of at least 1")
-        self.num_layers = int(num_layers)
+        self.num_layers = check_count("num_layers", num_layers)
         self.dtype = tf.as_dtype(dtype)
         shape = (2, *batch_shape, self.event_size)
         u, w = 0.1 * tf.random.stateless_parameterized_truncated_normal(shape, [seed, 0]).numpy().astype(np.float64)
@@ -50,8 +49,10 @@ class PlanarFlow(Flow):
         self.check_target(target)
         w = tf.convert_to_tensor(self.w)
         w_dot_u = tf.reduce_sum(w * self.u, axis=-1)
-        constrained = -1.0 + tf.nn.softplus(w_dot_u)  # m(w.u), above -1
-        u_hat = self.u + ((constrained - w_dot_u) / tf.reduce_sum(tf.square(w), axis=-1))[..., None] * w
+        w_squared = tf.reduce_sum(tf.square(w), axis=-1)
+        # m(w.u), above -1; w = 0 has no direction to constrain, and a layer that is a shift
+        constrained = tf.where(w_squared > 0.0, -1.0 + tf.nn.softplus(w_dot_u), 0.0)
+        u_hat = self.u + tf.math.divide_no_nan(constrained - w_dot_u, w_squared)[..., None] * w
         log_det = 0.0
         for _ in range(self.num_layers):
             h = tf.tanh(tf.reduce_sum(w * z, axis=-1) + self.b)

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, log_weight
 from hvae_tf.bounds.importance import Estimate, importance_log_likelihood
+from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob
 from hvae_tf.flows.flow import FlowResult
 from hvae_tf.models.flow_layer import FlowLayer
@@ -94,10 +95,10 @@ class FlowVAE(keras.Model):
                 f"the encoder gives latents of size {latent_size}, the decoder takes size {decoder.input_shape[-1]}; "
                 "build both with one latent size"
             )
-        _check_count("num_samples", num_samples)
+        check_count("num_samples", num_samples)
         self.latent_size = latent_size
         self.num_samples = int(num_samples)
-        self.seed = _check_seed(seed)
+        self.seed = check_seed("seed", seed)
         self.encoder = encoder
         self.decoder = decoder
         self.flow_layer = FlowLayer(flow, latent_size, flow_config, dtype=self.dtype_policy, name="flow")
@@ -299,7 +300,7 @@ class FlowVAE(keras.Model):
         Raises:
             ValueError: If n < 1.
         """
-        _check_count("n", n)
+        check_count("n", n)
         z_seed, x_seed = tf.unstack(tf.random.experimental.stateless_split(_pair(seed, _SAMPLE), 2))
         z = tf.random.stateless_normal([n, self.latent_size], z_seed, dtype=self.variable_dtype)
         return np.concatenate([self._decoded(z[i : i + batch_size], x_seed, i, draw) for i in range(0, n, batch_size)])
@@ -404,7 +405,7 @@ class FlowVAE(keras.Model):
     def _batches(self, x, seed, batch_size):
         """Yields ((x, mean, standard deviation), seed) for each batch of images."""
         x = self._images(x)
-        _check_count("batch_size", batch_size)
+        check_count("batch_size", batch_size)
         for start in range(0, len(x), batch_size):
             batch = tf.convert_to_tensor(x[start : start + batch_size])
             yield (batch, *self._encode_graph(batch)), _fold(seed, start)
@@ -453,24 +454,13 @@ def _check_encoder(encoder):
 
 def _chunks(num_samples, chunk_size):
     """The sizes, int32 tensors, of the chunks that make up num_samples."""
-    _check_count("num_samples", num_samples)
-    _check_count("chunk_size", chunk_size)
+    check_count("num_samples", num_samples)
+    check_count("chunk_size", chunk_size)
     return [tf.constant(min(chunk_size, num_samples - start)) for start in range(0, num_samples, chunk_size)]
 
 
-def _check_count(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least 1")
-
-
-def _check_seed(seed):
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**31:
-        raise ValueError(f"seed is {seed!r}; expected an integer from 0 to 2**31 - 1")
-    return int(seed)
-
-
 def _pair(seed, stream):
-    return tf.constant([_check_seed(seed), stream], tf.int32)
+    return tf.constant([check_seed("seed", seed), stream], tf.int32)
 
 
 _fold = tf.random.experimental.stateless_fold_in

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.checks import check_count
+
 STRIDE = 2
 FEW_MAPS = 8  # up to here TensorFlow's own transposed convolution is the slower one on CPU, see `grow_few_maps`
 MIN_STANDARD_DEVIATION = 1e-6
@@ -223,7 +225,7 @@ def conv_decoder(
         ValueError: If a size is not a positive integer, or output_bias does not fit or is not finite.
     """
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
-    _check_positive("outputs_per_channel", outputs_per_channel)
+    check_count("outputs_per_channel", outputs_per_channel)
     outputs = image_shape[-1] * outputs_per_channel
     output_bias = np.asarray(output_bias, np.float64)
     shapes = ((), (outputs,), (*image_shape[:2], outputs))
@@ -267,11 +269,6 @@ def _glorot_uniform(seed, network):
     return initializer
 
 
-def _check_positive(name, value):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} is {value!r}; expected an integer of at least 1")
-
-
 def _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size):
     try:
         image_shape, filters = tuple(image_shape), tuple(filters)
@@ -285,8 +282,8 @@ def _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size):
         raise ValueError("filters is empty; expected one number of maps for each convolution")
     for name, values in (("image_shape", image_shape), ("filters", filters)):
         for i, value in enumerate(values):
-            _check_positive(f"{name}[{i}]", value)
-    _check_positive("latent_size", latent_size)
-    _check_positive("hidden_units", hidden_units)
-    _check_positive("kernel_size", kernel_size)
+            check_count(f"{name}[{i}]", value)
+    check_count("latent_size", latent_size)
+    check_count("hidden_units", hidden_units)
+    check_count("kernel_size", kernel_size)
     return image_shape, filters

@@ -70,7 +70,7 @@ def sufficient_statistics(x, dtype=None) -> GaussianStatistics:
         ValueError: If x has fewer than two axes, no observations, or a value that is not finite.
     """
     x = np.asarray(x)
-    dtype = tf.as_dtype(dtype or x.dtype)
+    dtype = tf.as_dtype(dtype or np.result_type(x.dtype, np.float32))  # integers become float64
     if x.ndim < 2 or x.shape[-2] < 1 or x.shape[-1] < 1:
         raise ValueError(f"x has shape {x.shape}; expected [..., N, d] with N and d of at least 1")
     if not np.all(np.isfinite(x)):

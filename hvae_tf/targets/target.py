@@ -39,7 +39,7 @@ class Target(abc.ABC):
         with tf.GradientTape() as tape:
             tape.watch(z)
             log_joint = self._log_joint(z)
-        return ValueAndGrad(log_joint, tape.gradient(log_joint, z))
+        return ValueAndGrad(log_joint, tape.gradient(log_joint, z, unconnected_gradients="zero"))
 
     def log_joint(self, z: tf.Tensor) -> tf.Tensor:
         """Log p(x, z) in nats.

@@ -113,5 +113,13 @@ def test_one_sample_has_no_standard_error():
 
 @pytest.mark.parametrize(("num_samples", "chunk_size"), [(0, 10), (-5, 10), (10, 0), (10, -1)])
 def test_counts_below_one_are_refused(num_samples, chunk_size):
-    with pytest.raises(ValueError, match=f"num_samples is {num_samples} and chunk_size {chunk_size}"):
+    with pytest.raises(ValueError, match="expected an integer of at least 1"):
         importance_log_likelihood(replay(tf.zeros([10])), num_samples, 0, chunk_size)
+
+
+def test_seeds_of_numpy_are_seeds():
+    def sample_log_weights(size, pair):
+        return tf.random.stateless_normal([size], pair)
+
+    values = [importance_log_likelihood(sample_log_weights, 5, seed).value for seed in (3, np.int64(3), (0, 3))]
+    assert values[0] == values[1] == values[2]

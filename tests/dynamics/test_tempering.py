@@ -124,3 +124,10 @@ def test_alpha_outside_the_unit_interval_is_refused(alpha):
 def test_inv_sqrt_beta_0_of_one_or_less_is_refused(name, value):
     with pytest.raises(ValueError, match="inv_sqrt_beta_0 is"):
         make_tempering(name, 3, inv_sqrt_beta_0=value)
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 2.7])
+def test_number_of_steps_is_an_integer_of_at_least_one(num_steps):
+    for name in TEMPERINGS:
+        with pytest.raises(ValueError, match=r"num_steps is .*; expected an integer of at least 1"):
+            make_tempering(name, num_steps)

@@ -206,3 +206,14 @@ def test_unconstrained_planar_layers_would_fold():
     """The rows 'planar-beyond' test something: without the constraint their determinant changes sign."""
     flow = planar_beyond_invertible(1)
     assert float(tf.reduce_sum(flow.w * flow.u)) < -1.0
+
+
+def test_planar_layer_without_a_direction_is_a_shift():
+    """At w = 0 the invertibility constraint has nothing to act on."""
+    flow = PlanarFlow(2, 1, dtype=tf.float64)
+    flow.w.assign(tf.zeros([2], tf.float64))
+    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, -1), 2)
+    z = tf.constant([[0.3, -1.0]], tf.float64)
+    result = flow(target, z)
+    np.testing.assert_allclose(result.z, z + flow.u * np.tanh(0.1))
+    np.testing.assert_array_equal(result.log_det, [0.0])

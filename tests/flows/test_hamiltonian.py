@@ -128,3 +128,16 @@ def test_unknown_tempering_is_refused():
 def test_missing_momentum_is_refused():
     with pytest.raises(ValueError, match="pass rho"):
         HamiltonianFlow(SIZE, 1)(TARGET, tf.zeros([SIZE]))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_momentum_of_another_size_is_refused(size):
+    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, -1), 2)
+    with pytest.raises(ValueError, match=r"rho has shape \(4, \d\); expected \[..., 2\]"):
+        HamiltonianFlow(2, 1)(target, tf.ones([4, 2]), tf.ones([4, size]))
+
+
+@pytest.mark.parametrize("size", [2.5, 0, True, "2"])
+def test_event_size_is_an_integer(size):
+    with pytest.raises(ValueError, match=r"event_size is .*; expected an integer of at least 1"):
+        HamiltonianFlow(size, 1)

@@ -325,3 +325,10 @@ def test_a_model_without_observations_is_refused(num_observations):
 def test_target_parameters_of_another_size_are_refused(statistics):
     with pytest.raises(ValueError, match="last axes do not agree"):
         GaussianOffsetTarget(statistics, DELTA[:2], LOG_SIGMA)
+
+
+def test_integer_data_are_not_truncated():
+    statistics = sufficient_statistics(np.array([[1], [2], [4], [4]]))
+    assert statistics.mean.dtype.is_floating
+    np.testing.assert_allclose(statistics.mean, [2.75])
+    np.testing.assert_allclose(statistics.centred_second_moment, [6.75])

@@ -71,3 +71,8 @@ def test_a_point_of_another_size_is_refused(targets, method, shape):
 def test_a_log_joint_that_is_not_one_value_for_each_point_is_refused(method, log_joint):
     with pytest.raises(ValueError, match=r"LogDensityTarget gave log_joint of shape .* one value for each z"):
         getattr(LogDensityTarget(log_joint, SIZE), method)(tf.zeros([4, SIZE]))
+
+
+def test_density_that_ignores_z_has_zero_gradient():
+    value = LogDensityTarget(lambda z: tf.zeros(z.shape[:-1], z.dtype), 2).value_and_grad(tf.ones([3, 2]))
+    np.testing.assert_array_equal(value.grad, np.zeros([3, 2]))
