@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from reproduce.command import answer, names_of, positive  # noqa: E402
 from reproduce.configs import GAUSSIAN_METHODS, GAUSSIAN_PRESETS, VARIANTS  # noqa: E402
 
 
@@ -34,21 +35,6 @@ def integers(text: str) -> tuple[int, ...]:
     return values
 
 
-def positive(text: str) -> int:
-    """An integer of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of at least 1")
-    return int(text)
-
-
-def method_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of methods."""
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in GAUSSIAN_METHODS]:
-        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; accepted: {', '.join(GAUSSIAN_METHODS)}")
-    return names
-
-
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -58,7 +44,12 @@ def parse(argv=None) -> argparse.Namespace:
         help="corrected: each data set a fresh training, the right bounds; as-released: the authors' code, which warm-"
         "starts each data set from the last and has a faulty likelihood in its planar flow (default: corrected)",
     )  # fmt: skip
-    add("--methods", type=method_names, metavar="A,B", help=f"some of: {', '.join(GAUSSIAN_METHODS)} (default: all)")
+    add(
+        "--methods",
+        type=names_of(GAUSSIAN_METHODS),
+        metavar="A,B",
+        help=f"some of: {', '.join(GAUSSIAN_METHODS)} (default: all)",
+    )
     add("--dims", type=integers, metavar="D,D", help="sizes d of the problem (default: the preset's)")
     add("--datasets", type=positive, metavar="N", help="number of data sets (default: the preset's)")
     add("--iterations", type=positive, metavar="N", help="RMSProp iterations of each training (default: the preset's)")
@@ -161,14 +152,7 @@ def train(args, jobs) -> list[str]:
 
 def main(argv=None) -> int:
     """Trains what is missing, then makes the figure."""
-    args = parse(argv)
-    try:
-        return make_figure(args)
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
-        )
-        return 130
+    return answer(make_figure, parse(argv))
 
 
 def make_figure(args) -> int:

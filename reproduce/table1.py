@@ -2,7 +2,7 @@
 
     python reproduce/table1.py --preset smoke      the whole path in minutes, on digits, without any download
     python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, the same for every cell
-    python reproduce/table1.py                     the published protocol; weeks on two cores
+    python reproduce/table1.py                     the published protocol; months on two cores
 
 Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
 calls on one output folder share the runs out between them. MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or
@@ -19,16 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from reproduce.command import answer, names_of, positive  # noqa: E402
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
-from reproduce.figure1_gaussian import positive  # noqa: E402
-
-
-def cell_names(text: str) -> tuple[str, ...]:
-    """A comma-separated list of cells."""
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in TABLE1_CELLS]:
-        raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; accepted: {', '.join(TABLE1_CELLS)}")
-    return names
 
 
 def seed_numbers(text: str) -> tuple[int, ...]:
@@ -43,7 +35,7 @@ def parse(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--preset", choices=TABLE1_PRESETS, default="paper", help="protocol, cells and seeds (default: paper)")
-    add("--cells", type=cell_names, metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
+    add("--cells", type=names_of(TABLE1_CELLS), metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
     add("--seeds", type=seed_numbers, metavar="N,N", help="seeds of every cell (default: the preset's)")
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=Path, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
@@ -124,14 +116,7 @@ def work(args, runs, store) -> None:
 
 def main(argv=None) -> int:
     """Does what is missing, then writes the table."""
-    args = parse(argv)
-    try:
-        return make_table(args)
-    except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
-        )
-        return 130
+    return answer(make_table, parse(argv))
 
 
 def make_table(args) -> int:

@@ -1,0 +1,35 @@
+"""What the command lines of the experiments have in common: kinds of arguments, and the answer to Ctrl-C."""
+
+import argparse
+import sys
+from collections.abc import Callable, Collection
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer of at least 1")
+    return int(text)
+
+
+def names_of(accepted: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """The kind of argument that is a comma-separated list of names."""
+
+    def names(text: str) -> tuple[str, ...]:
+        found = tuple(text.split(","))
+        if unknown := [name for name in found if name not in accepted]:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; accepted: {', '.join(accepted)}")
+        return found
+
+    return names
+
+
+def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Does the work and gives its exit status; an interrupt is answered in one line, whenever it comes."""
+    try:
+        return work(args)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
+        )
+        return 130
