@@ -28,26 +28,26 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     out = args.out or ROOT / "results" / "table1" / args.preset
 
+    from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError, load
     from hvae_tf.records import atomic_write
     from reproduce.table1_cells import Run, train
 
     base = TABLE1_PRESETS[args.preset].config
+    rows = []
     try:
         data = load(base.dataset, args.data_dir, limit=base.limit)
-    except DataError as error:
+        for rate, schedule in BUDGET_CANDIDATES:
+            config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
+            # the preset's own choice is a run of its table, so it is trained once
+            run = Run("vae", 0)
+            folder = out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
+            _, result = train(run, config, data, folder, verbose=2)
+            losses = (result.history["val_loss"][-1], result.best_loss)
+            rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
+    except (DataError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    rows = []
-    for rate, schedule in BUDGET_CANDIDATES:
-        config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
-        # the preset's own choice is a run of its table, so it is trained once
-        run = Run("vae", 0)
-        folder = out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
-        _, result = train(run, config, data, folder, verbose=2)
-        rows.append(
-            (f"{rate:g}", schedule, result.epochs, f"{result.history['val_loss'][-1]:.3f}", f"{result.best_loss:.3f}")
-        )
     rows.sort(key=lambda row: float(row[-1]))
     head = ("learning_rate", "schedule", "epochs", "validation_neg_elbo_last", "validation_neg_elbo_best")
     atomic_write(out / "schedule.csv", "\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
