@@ -188,7 +188,14 @@ TABLE1_PRESETS = {
     ),
     "smoke": Table1Preset(
         Table1Config(
-            dataset="digits", max_epochs=3, patience=2, latent_size=8, hidden_units=32, filters=(8, 8), batch_size=50
+            dataset="digits",
+            max_epochs=40,
+            patience=10,
+            learning_rate=1e-2,
+            latent_size=8,
+            hidden_units=64,
+            filters=(8, 16),
+            batch_size=50,
         ),
         Evaluation(images=50, samples=50, repeats=3),
         ("vae", "k1-fixed", "k5-free", "iwae5"),
