@@ -94,7 +94,7 @@ def work(args, runs, store) -> None:
     data = load_data(args)
 
     def state(run):
-        return state_of(run, args.config, args.evaluation, store, len(data.test))
+        return state_of(run, args.config, args.evaluation, store)
 
     pending = [run for run in runs if args.force or state(run) != "done"]
     for wait in (False, True):

@@ -144,7 +144,7 @@ def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progres
     ])  # fmt: skip
     neg_elbo, nll = -values[:, 0], -values[:, 1]
     return {
-        "evaluation": {**dataclasses.asdict(evaluation), "images": len(x)},
+        "evaluation": {**dataclasses.asdict(evaluation), "images": len(x), "of": len(data.test)},
         "neg_elbo": neg_elbo.mean(axis=1),
         "nll": nll.mean(axis=1),
         "neg_elbo_image_sd": neg_elbo.mean(axis=0).std(ddof=1),
@@ -153,11 +153,10 @@ def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progres
     }
 
 
-def satisfies(found: dict, wanted: Evaluation, test_images: int | None) -> bool:
+def satisfies(found: dict, wanted: Evaluation) -> bool:
     """Whether an evaluation on record is at least the one asked for."""
-    images = wanted.images if wanted.images is not None else test_images
-    enough = images is None or found["images"] >= images
-    return enough and found["samples"] >= wanted.samples and found["repeats"] >= wanted.repeats
+    images = found["of"] if wanted.images is None else min(wanted.images, found["of"])
+    return found["images"] >= images and found["samples"] >= wanted.samples and found["repeats"] >= wanted.repeats
 
 
 def posterior_correlation(model, x: np.ndarray) -> tuple[float, np.ndarray]:
@@ -196,7 +195,7 @@ def pictures(model, data: ImageData) -> tuple[float, bytes]:
 # ------------------------------------------------------------------------------------------------------------- a run
 
 
-def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunStore, test_images=None) -> str:
+def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunStore) -> str:
     """``"done"``, ``"trained"`` (its evaluation is less than asked for), ``"started"`` or ``"missing"``.
 
     Raises:
@@ -204,7 +203,7 @@ def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunS
     """
     if store.done(run.name, configuration(run, config)):
         found = store.read(run.name)["results"]["evaluation"]
-        return "done" if satisfies(found, evaluation, test_images) else "trained"
+        return "done" if satisfies(found, evaluation) else "trained"
     return "started" if (store.folder / "work" / run.name).exists() else "missing"
 
 

@@ -163,7 +163,7 @@ def test_missing_data_is_one_clear_line(tmp_path, capsys):
 # ------------------------------------------------------------------------------------------------ table from records
 
 
-def fixture_record(cell, seed, nll, config, images=10_000, samples=1000):
+def fixture_record(cell, seed, nll, config, images=10_000, samples=1000, of=10_000):
     run = Run(cell, seed)
     return hvae_tf.make_record(
         run.name,
@@ -173,7 +173,7 @@ def fixture_record(cell, seed, nll, config, images=10_000, samples=1000):
         history={"val_loss": [90.0, 88.0]},
         wall_seconds=1.0,
         results={
-            "evaluation": {"images": images, "samples": samples, "repeats": len(nll)},
+            "evaluation": {"images": images, "samples": samples, "repeats": len(nll), "of": of},
             "neg_elbo": [value + 3.0 for value in nll],
             "nll": nll,
             "neg_elbo_image_sd": 25.0,
@@ -215,7 +215,10 @@ def test_states(tmp_path):
     store.write(fixture_record("vae", 0, [1.0, 1.0, 1.0], TINY, samples=10))
     assert state_of(run, TINY, Evaluation(), store) == "trained"
     assert state_of(run, TINY, Evaluation(samples=10), store) == "done"
-    assert not satisfies({"images": 5, "samples": 10, "repeats": 3}, Evaluation(samples=10), 6)
+    few = {"images": 5, "samples": 10, "repeats": 3, "of": 6}
+    assert not satisfies(few, Evaluation(samples=10))
+    assert satisfies(few, Evaluation(images=5, samples=10))
+    assert satisfies({**few, "images": 6}, Evaluation(samples=10))
 
 
 # --------------------------------------------------------------------------------------------------------- evaluation
