@@ -18,9 +18,9 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["hvae_tf", "hvae_tf.*"]),
     package_data={"hvae_tf": ["py.typed"]},
-    python_requires=">=3.10",
-    # TensorFlow, Keras, TFP, tf-keras and TFDS: the oldest versions that the tests were run with; the others: recent
-    # releases that install on every Python from 3.10 on
+    python_requires=">=3.11",
+    # TensorFlow, Keras, TFP, tf-keras and TFDS: the oldest versions that the tests were run with; Keras needs
+    # Python 3.11
     install_requires=[
         "numpy>=2.1",
         "scipy>=1.14",

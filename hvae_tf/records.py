@@ -196,16 +196,17 @@ class RunStore:
         """The record called `name`."""
         return read_record(self.path(name))
 
-    def done(self, name: str, configuration: dict) -> bool:
+    def done(self, name: str, configuration: dict, seed: int) -> bool:
         """Whether the run has a finished record.
 
         Raises:
-            RecordError: If there is a record of that name for another configuration: it is neither reused nor
+            RecordError: If there is a record of that name for another configuration or seed: it is neither reused nor
                 overwritten.
         """
         if not self.path(name).exists():
             return False
-        found, wanted = self.read(name)["configuration"], _plain(configuration)
+        record = self.read(name)
+        found, wanted = {**record["configuration"], "seed": record["seed"]}, {**_plain(configuration), "seed": seed}
         if found != wanted:
             unlike = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
             detail = ", ".join(f"{k}={found.get(k)!r} there, {wanted.get(k)!r} asked" for k in unlike)

@@ -30,6 +30,7 @@ def main(argv=None) -> int:
 
     from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError, load
+    from hvae_tf.divergence import DivergenceError
     from hvae_tf.records import atomic_write
     from reproduce.table1_cells import Run, train
 
@@ -45,7 +46,7 @@ def main(argv=None) -> int:
             _, result = train(run, config, data, folder, verbose=2)
             losses = (result.history["val_loss"][-1], result.best_loss)
             rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, DivergenceError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     rows.sort(key=lambda row: float(row[-1]))

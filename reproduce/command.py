@@ -19,6 +19,8 @@ def names_of(accepted: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         found = tuple(text.split(","))
         if unknown := [name for name in found if name not in accepted]:
             raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; accepted: {', '.join(accepted)}")
+        if len(set(found)) < len(found):
+            raise argparse.ArgumentTypeError(f"{text!r} names something twice")
         return found
 
     return names
@@ -29,7 +31,8 @@ def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
     try:
         return work(args)
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; finished records are in {args.out}, and the same command goes on from there", file=sys.stderr
-        )
+        further = "the same command goes on from there"
+        if args.force:
+            further = "call again without --force to go on, or with it to start again"
+        print(f"\nstopped; finished records are in {args.out}; {further}", file=sys.stderr)
         return 130

@@ -91,13 +91,12 @@ def do_job(job, wait, config, seed, out, force, say) -> None:
     with store.claim(job.name, wait=wait) as mine:
         if not mine:
             return say(("busy", job, None))
-        if not force and not (dims := missing_dims(job, config, store)):
-            return say(("done", job, None))
         try:
-            run_job(
-                job if force else dataclasses.replace(job, dims=dims), config, seed, store,
-                lambda fraction: say(("progress", job, fraction)),
-            )  # fmt: skip
+            if dims := job.dims if force else missing_dims(job, config, seed, store):
+                run_job(
+                    dataclasses.replace(job, dims=dims), config, seed, store,
+                    lambda fraction: say(("progress", job, fraction)), afresh=force,
+                )  # fmt: skip
         except Diverged as error:
             return say(("failed", job, str(error)))
         except Exception as error:  # a worker must answer for every job, or the parent would wait for ever
@@ -164,13 +163,15 @@ def make_figure(args) -> int:
     failures = []
     try:
         store = RunStore(args.out)
-        jobs = make_jobs(args.config, args.methods, args.variants)
+        jobs = [] if args.report_only else make_jobs(args.config, args.methods, args.variants)
         if not args.force:
-            jobs = [job for job in jobs if missing_dims(job, args.config, store)]
-        if jobs and not args.report_only:
+            jobs = [job for job in jobs if missing_dims(job, args.config, args.seed, store)]
+        if jobs:
             print(f"{len(jobs)} jobs to do; records go to {args.out}", flush=True)
             failures = train(args, jobs)
         written = write_report(args.out)
+        if not written:
+            raise RecordError(f"{args.out} has no records to report")
     except (RecordError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

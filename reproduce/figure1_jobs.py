@@ -66,21 +66,27 @@ def configuration(job: Job, d: int, config: GaussianConfig) -> dict:
     return {"variant": job.variant, "method": job.method, "d": d, **protocol}
 
 
-def missing_dims(job: Job, config: GaussianConfig, store: RunStore) -> tuple[int, ...]:
-    """The sizes of the job that have no finished record.
+def is_done(job: Job, d: int, config: GaussianConfig, seed: int, store: RunStore) -> bool:
+    """Whether the job's size d has a finished record.
 
     Raises:
-        RecordError: If a record is there for another configuration.
+        RecordError: If the record there is of another configuration or seed.
     """
-    return tuple(
-        d for d in job.dims if not store.done(record_name(job.variant, job.method, d), configuration(job, d, config))
-    )
+    return store.done(record_name(job.variant, job.method, d), configuration(job, d, config), seed)
 
 
-def run_job(job: Job, config: GaussianConfig, seed: int, store: RunStore, progress: Callable[[float], None]) -> None:
-    """Trains and records a job; `progress` hears the fraction done.
+def missing_dims(job: Job, config: GaussianConfig, seed: int, store: RunStore) -> tuple[int, ...]:
+    """The sizes of the job that have no finished record; raises as `is_done`."""
+    return tuple(d for d in job.dims if not is_done(job, d, config, seed, store))
+
+
+def run_job(
+    job: Job, config: GaussianConfig, seed: int, store: RunStore, progress: Callable[[float], None], afresh=False
+) -> None:
+    """Trains and records a job; `progress` hears the fraction done. `afresh` takes no account of what was done before.
 
     Raises:
+        RecordError: If a record of another configuration has come to stand where this one's would.
         Diverged: If a bound stops being finite; nothing is recorded then.
     """
     if job.variant == "as-released":
@@ -88,6 +94,8 @@ def run_job(job: Job, config: GaussianConfig, seed: int, store: RunStore, progre
     else:
         stages = [[(d, i) for d in job.dims for i in range(config.datasets)]]
     state_path = store.folder / "work" / f"{job.name}.npz"
+    if afresh:
+        state_path.unlink(missing_ok=True)
     key = repr((job, config, seed))
     done = _load_state(state_path, key)
     first = 0 if done is None else int(done["stage"]) + 1
@@ -113,7 +121,8 @@ def run_job(job: Job, config: GaussianConfig, seed: int, store: RunStore, progre
         if stage + 1 < len(stages):
             _save_state(state_path, key, stage, trainer.state(), rows, curves, seconds)
     for d in job.dims:
-        store.write(_record(job, d, config, seed, rows[d], curves, seconds))
+        if afresh or not is_done(job, d, config, seed, store):
+            store.write(_record(job, d, config, seed, rows[d], curves, seconds))
     state_path.unlink(missing_ok=True)
 
 

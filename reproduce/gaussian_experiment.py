@@ -2,7 +2,8 @@
 
 A `Group` is a list of runs (d, data set) that train side by side on one leading axis, padded to the largest d: a padded
 dimension is one with no observations, and its noise is zero, so it stays at zero and adds nothing. Runs share no
-parameter and no noise, so what a run gives does not depend on the company it keeps.
+parameter, and the noise of one size is drawn apart from that of others, so what a size gives does not depend on the
+sizes that it trains beside.
 """
 
 import functools

@@ -135,7 +135,10 @@ def make_table(args) -> int:
             states = {} if args.force else {run: state_of(run, args.config, args.evaluation, store) for run in runs}
             if args.force or any(state != "done" for state in states.values()):
                 work(args, runs, store)
-        for path in write_report(args.out):
+        written = write_report(args.out)
+        if not written:
+            raise hvae_tf.RecordError(f"{args.out} has no records to report")
+        for path in written:
             print(path)
     except (
         hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, ValueError,

@@ -201,7 +201,7 @@ def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunS
     Raises:
         RecordError: If there is a record of another configuration.
     """
-    if store.done(run.name, configuration(run, config)):
+    if store.done(run.name, configuration(run, config), run.seed):
         found = store.read(run.name)["results"]["evaluation"]
         return "done" if satisfies(found, evaluation) else "trained"
     return "started" if (store.folder / "work" / run.name).exists() else "missing"
@@ -212,7 +212,7 @@ def do_run(
 ) -> None:
     """Trains, saves, evaluates and records a run, going on where it was; `afresh` leaves an old record out of account.
 
-    Nothing finished is overwritten before the new model is trained.
+    What is finished stands until the new model is trained.
     """
     work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
     if not afresh and store.path(run.name).exists() and model_path.exists():  # trained: only its evaluation is wanting
@@ -222,6 +222,7 @@ def do_run(
     else:
         model, result = train(run, config, data, work, verbose=verbose, tensorboard=tensorboard)
         history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
+        store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
         _save(model, model_path)
     say = _printer(run.name) if verbose else lambda fraction: None
     results = evaluate(model, data, evaluation, work / "evaluation.json", say)

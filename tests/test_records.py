@@ -181,11 +181,11 @@ def test_another_schema_version_is_refused(tmp_path):
 def test_a_run_is_done_when_its_record_is_there(tmp_path):
     store = RunStore(tmp_path / "records")
     configuration = {"epochs": 3, "widths": (1, 2)}
-    assert not store.done("run", configuration)
+    assert not store.done("run", configuration, 4)
     store.write(record())
-    assert store.done("run", configuration)
+    assert store.done("run", configuration, 4)
     assert store.read("run")["seed"] == 4
-    assert not store.done("other", configuration)
+    assert not store.done("other", configuration, 4)
 
 
 def test_another_configuration_is_neither_reused_nor_overwritten(tmp_path):
@@ -193,9 +193,9 @@ def test_another_configuration_is_neither_reused_nor_overwritten(tmp_path):
     store.write(record())
     before = store.path("run").read_bytes()
     with pytest.raises(RecordError, match=r"another configuration \(epochs=3 there, 4 asked\); .*--force"):
-        store.done("run", {"epochs": 4, "widths": [1, 2]})
+        store.done("run", {"epochs": 4, "widths": [1, 2]}, 4)
     with pytest.raises(RecordError, match=r"widths=.* there, None asked"):
-        store.done("run", {"epochs": 3})
+        store.done("run", {"epochs": 3}, 4)
     assert store.path("run").read_bytes() == before
 
 
@@ -203,7 +203,7 @@ def test_a_damaged_record_is_not_done(tmp_path):
     store = RunStore(tmp_path)
     store.path("run").write_text('{"schema_version"')
     with pytest.raises(RecordError, match="is not JSON"):
-        store.done("run", {})
+        store.done("run", {}, 4)
 
 
 # -- claims -----------------------------------------------------------------------------------------------------------

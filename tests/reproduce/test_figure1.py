@@ -104,7 +104,7 @@ def test_chain_continues_from_one_data_set_to_the_next_and_resumes(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_job(job, TINY, 0, cut, stop_late)
-    assert missing_dims(job, TINY, cut) == (1, 3)
+    assert missing_dims(job, TINY, 0, cut) == (1, 3)
     heard = []
     run_job(job, TINY, 0, cut, heard.append)
     assert min(heard) > 0.5  # the first data set was not done again
@@ -129,8 +129,12 @@ def test_jobs_cover_every_cell_once():
 
 def test_difference_is_paired():
     a = np.array([10.0, 20.0, 30.0])
-    assert difference(a, a + np.array([1.0, 1.1, 0.9])).verdict == "lower"
-    assert difference(a, a[::-1]).verdict == "not told apart"
+    assert difference(a, a + np.array([1.0, 1.1, 0.9]), "corrected").verdict == "lower"
+    assert difference(a, a[::-1], "corrected").verdict == "not told apart"
+    # a chain of warm starts has no interval: a verdict needs every data set
+    assert difference(a, a + np.array([1.0, 1.1, -0.1]), "as-released").verdict == "not told apart"
+    lower = difference(a, a + 1.0, "as-released")
+    assert (lower.verdict, str(lower)) == ("lower", "-1")
 
 
 def test_script_end_to_end_twice(tmp_path, capsys):
@@ -154,6 +158,11 @@ def test_script_end_to_end_twice(tmp_path, capsys):
     assert figure1_gaussian.main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.json")} == records
     assert "jobs to do" not in capsys.readouterr().out.split("report.md")[1]
+    assert figure1_gaussian.main([*arguments, "--seed", "1"]) == 1
+    assert "seed=0 there, 1 asked" in capsys.readouterr().err
+    assert figure1_gaussian.main(["--report-only", "--out", str(out)]) == 0
+    assert figure1_gaussian.main(["--report-only", "--out", str(tmp_path / "empty")]) == 1
+    assert "no records" in capsys.readouterr().err
     # records of another configuration are neither reused nor overwritten
     assert figure1_gaussian.main([*arguments, "--iterations", "11"]) == 1
     assert "iterations=10 there, 11 asked" in capsys.readouterr().err

@@ -203,8 +203,20 @@ def test_table_from_records():
     assert "Cheap look" in table_markdown(cheap)
 
 
-def test_no_records_no_table(tmp_path):
+def test_no_records_no_table(tmp_path, capsys):
     assert write_report(tmp_path) == []
+    assert table1.main(["--report-only", "--out", str(tmp_path)]) == 1
+    assert "no records" in capsys.readouterr().err
+
+
+def test_cells_of_unlike_protocols_make_no_table(tmp_path):
+    store = hvae_tf.RunStore(tmp_path)
+    store.write(fixture_record("vae", 0, [1.0], TINY))
+    store.write(fixture_record("k1-fixed", 0, [1.0], TINY))
+    assert write_report(tmp_path)
+    store.write(fixture_record("k5-free", 0, [1.0], dataclasses.replace(TINY, max_epochs=3)))
+    with pytest.raises(hvae_tf.RecordError, match="unlike protocols"):
+        write_report(tmp_path)
 
 
 def test_states(tmp_path):
