@@ -12,6 +12,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def integers(noun: str, smallest: int) -> Callable[[str], tuple[int, ...]]:
+    """The kind of argument that is a comma-separated list of distinct integers, called `noun` to the user."""
+
+    def values(text: str) -> tuple[int, ...]:
+        try:
+            found = tuple(int(part) for part in text.split(","))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of {noun} like 1,2,5") from None
+        if min(found) < smallest or len(set(found)) < len(found):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected distinct integers of at least {smallest}")
+        return found
+
+    return values
+
+
 def names_of(accepted: Collection[str]) -> Callable[[str], tuple[str, ...]]:
     """The kind of argument that is a comma-separated list of names."""
 

@@ -20,19 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer, names_of, positive  # noqa: E402
+from reproduce.command import answer, integers, names_of, positive  # noqa: E402
 from reproduce.configs import GAUSSIAN_METHODS, GAUSSIAN_PRESETS, VARIANTS  # noqa: E402
-
-
-def integers(text: str) -> tuple[int, ...]:
-    """``1,2,5`` as (1, 2, 5)."""
-    try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of integers like 1,2,5") from None
-    if min(values) < 1 or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected distinct integers of at least 1")
-    return values
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -50,7 +39,7 @@ def parse(argv=None) -> argparse.Namespace:
         metavar="A,B",
         help=f"some of: {', '.join(GAUSSIAN_METHODS)} (default: all)",
     )
-    add("--dims", type=integers, metavar="D,D", help="sizes d of the problem (default: the preset's)")
+    add("--dims", type=integers("integers", 1), metavar="D,D", help="sizes d of the problem (default: the preset's)")
     add("--datasets", type=positive, metavar="N", help="number of data sets (default: the preset's)")
     add("--iterations", type=positive, metavar="N", help="RMSProp iterations of each training (default: the preset's)")
     add("--seed", type=int, default=0, help="seed of data and noise (default: 0)")

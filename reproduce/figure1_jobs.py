@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvae_tf import maximum_likelihood
 from hvae_tf.records import RunStore, atomic_write, fingerprint, make_record
 from reproduce.configs import GAUSSIAN_METHODS, GaussianConfig
 from reproduce.gaussian_experiment import Diverged, Trainer, make_group, simulate, squared_errors
@@ -152,7 +153,7 @@ def _results(trainer: Trainer, with_optimum: bool) -> list[dict]:
         rows.append(
             {
                 **errors,
-                **{f"ml_{k}": v for k, v in squared_errors(d, *trainer.maximum_likelihood(likeliest)).items()},
+                **{f"ml_{k}": v for k, v in squared_errors(d, *maximum_likelihood(likeliest)).items()},
                 "evidence": evidence[i],
                 "maximum_evidence": best[i],
                 "exact_elbo": None if exact is None else exact[i],

@@ -316,12 +316,6 @@ class Trainer:
         """The maximum of log p(D) over theta: ``[R]``, nats."""
         return np.array([_maximum_evidence(*run, self.config.num_observations, self.seed) for run in self.group.runs])
 
-    @staticmethod
-    def maximum_likelihood(statistics: hvae_tf.GaussianStatistics) -> tuple[np.ndarray, np.ndarray]:
-        """Delta and sigma of the maximum likelihood, ``[d]``."""
-        delta, sigma = hvae_tf.maximum_likelihood(statistics)
-        return delta.numpy(), sigma.numpy()
-
     def flow_summary(self) -> dict[str, np.ndarray]:
         """What became of a Hamiltonian flow's parameters, ``[R]`` each."""
         if self.method.kind != "hvae":

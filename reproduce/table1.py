@@ -19,15 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer, names_of, positive  # noqa: E402
+from reproduce.command import answer, integers, names_of, positive  # noqa: E402
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
-
-
-def seed_numbers(text: str) -> tuple[int, ...]:
-    """A comma-separated list of seeds."""
-    if not all(part.isdigit() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds like 0,1,2")
-    return tuple(int(part) for part in text.split(","))
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -36,7 +29,7 @@ def parse(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("--preset", choices=TABLE1_PRESETS, default="paper", help="protocol, cells and seeds (default: paper)")
     add("--cells", type=names_of(TABLE1_CELLS), metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
-    add("--seeds", type=seed_numbers, metavar="N,N", help="seeds of every cell (default: the preset's)")
+    add("--seeds", type=integers("seeds", 0), metavar="N,N", help="seeds of every cell (default: the preset's)")
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=Path, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=Path, metavar="DIR", help="output folder (default: results/table1/PRESET)")
@@ -86,17 +79,14 @@ def list_runs(args, runs, store) -> None:
 
 
 def work(args, runs, store) -> None:
-    """Does the runs that are not done; those that another call has are waited for at the end."""
+    """Does the runs, none of them done; those that another call has are waited for at the end."""
     import shutil
 
     from reproduce.table1_cells import do_run, state_of
 
     data = load_data(args)
 
-    def state(run):
-        return state_of(run, args.config, args.evaluation, store)
-
-    pending = [run for run in runs if args.force or state(run) != "done"]
+    pending = list(runs)
     for wait in (False, True):
         for run in list(pending):
             with store.claim(run.name, wait=wait) as mine:
@@ -105,7 +95,7 @@ def work(args, runs, store) -> None:
                 pending.remove(run)
                 if args.force:  # its old record stands until the new one is finished
                     shutil.rmtree(store.folder / "work" / run.name, ignore_errors=True)
-                elif state(run) == "done":
+                elif state_of(run, args.config, args.evaluation, store) == "done":  # by another call, since
                     continue
                 print(f"== {run.name}", flush=True)
                 do_run(
@@ -132,8 +122,9 @@ def make_table(args) -> int:
             list_runs(args, runs, store)
             return 0
         if not args.report_only:
-            states = {} if args.force else {run: state_of(run, args.config, args.evaluation, store) for run in runs}
-            if args.force or any(state != "done" for state in states.values()):
+            if not args.force:
+                runs = [run for run in runs if state_of(run, args.config, args.evaluation, store) != "done"]
+            if runs:
                 work(args, runs, store)
         written = write_report(args.out)
         if not written:
