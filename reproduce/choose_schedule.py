@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from reproduce.command import answer  # noqa: E402
 from reproduce.configs import BUDGET_CANDIDATES, TABLE1_PRESETS  # noqa: E402
 
 
@@ -25,9 +26,14 @@ def main(argv=None) -> int:
     parser.add_argument("--preset", choices=TABLE1_PRESETS, default="budget")
     parser.add_argument("--data-dir", type=Path, help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     parser.add_argument("--out", type=Path, help="output folder (default: results/table1/PRESET)")
+    parser.set_defaults(force=False)
     args = parser.parse_args(argv)
-    out = args.out or ROOT / "results" / "table1" / args.preset
+    args.out = args.out or ROOT / "results" / "table1" / args.preset
+    return answer(choose, args)
 
+
+def choose(args) -> int:
+    """Trains the candidates on the preset's data; gives the exit status."""
     from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError, load
     from hvae_tf.divergence import DivergenceError
@@ -42,7 +48,7 @@ def main(argv=None) -> int:
             config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
             # the preset's own choice is a run of its table, so it is trained once
             run = Run("vae", 0)
-            folder = out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
+            folder = args.out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
             _, result = train(run, config, data, folder, verbose=2)
             losses = (result.history["val_loss"][-1], result.best_loss)
             rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
@@ -51,7 +57,7 @@ def main(argv=None) -> int:
         return 1
     rows.sort(key=lambda row: float(row[-1]))
     head = ("learning_rate", "schedule", "epochs", "validation_neg_elbo_last", "validation_neg_elbo_best")
-    atomic_write(out / "schedule.csv", "\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
+    atomic_write(args.out / "schedule.csv", "\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]]
     text = (
         f"# Learning rate and schedule of the preset `{args.preset}`\n\n"
@@ -60,8 +66,8 @@ def main(argv=None) -> int:
         f"images; test images have no part in it. The preset uses learning rate {base.learning_rate:g}, "
         f"{base.schedule}, for every cell.\n\n"
     )
-    atomic_write(out / "schedule.md", text + "\n".join(lines) + "\n")
-    print(out / "schedule.md")
+    atomic_write(args.out / "schedule.md", text + "\n".join(lines) + "\n")
+    print(args.out / "schedule.md")
     return 0
 
 
