@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from hvae_tf.activations import softplus
+
 tfd = tfp.distributions
 
 _IMAGE_AXES = (-3, -2, -1)
@@ -67,7 +69,7 @@ class Bernoulli(Likelihood):
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=3)
 
     def log_prob(self, outputs, x):
-        return tf.reduce_sum(x * outputs - tf.nn.softplus(outputs), axis=_IMAGE_AXES)
+        return tf.reduce_sum(x * outputs - softplus(outputs), axis=_IMAGE_AXES)
 
     def mean(self, outputs, num_channels):
         return tf.sigmoid(outputs)
