@@ -3,6 +3,7 @@
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.checkpoints import CheckpointError
+from hvae_tf.cores import use_cores
 from hvae_tf.data import DataError, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob, standard_normal_log_prob
 from hvae_tf.divergence import DivergenceError

@@ -17,6 +17,7 @@ import tensorflow as tf
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, log_weight
 from hvae_tf.bounds.importance import Estimate, importance_log_likelihood
 from hvae_tf.checks import check_count, check_seed
+from hvae_tf.cores import in_parts
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob
 from hvae_tf.flows.flow import FlowResult
 from hvae_tf.models.flow_layer import FlowLayer
@@ -135,16 +136,20 @@ class FlowVAE(keras.Model):
     def _target(self, x):
         return DecoderTarget(self.decoder, x, self.likelihood)
 
-    def _draw(self, x, mean, standard_deviation, num_samples, seed) -> Draw:
-        """`num_samples` draws for each image, with seed an int32 pair: Algorithm 1 of the paper."""
-        shape = tf.concat([[num_samples], tf.shape(mean)], 0)
+    def _noise(self, x, num_samples, seed):
+        """Noise of z_0 and of rho_0, both ``[S, B, l]``, the second None for a flow without momentum."""
+        shape = tf.stack([num_samples, tf.shape(x)[0], self.latent_size])
+        known = [None, x.shape[0], self.latent_size]
+
+        def normal(seed):
+            return tf.ensure_shape(tf.random.stateless_normal(shape, seed, dtype=self.variable_dtype), known)
+
         seeds = tf.random.experimental.stateless_split(seed, 2)
-        noise = tf.random.stateless_normal(shape, seeds[0], dtype=mean.dtype)
-        noise = tf.ensure_shape(noise, [None, *mean.shape])
-        rho_0 = None
-        if self.flow.has_momentum:
-            gamma = tf.random.stateless_normal(shape, seeds[1], dtype=mean.dtype)
-            rho_0 = self.flow.initial_momentum(tf.ensure_shape(gamma, noise.shape))
+        return normal(seeds[0]), normal(seeds[1]) if self.flow.has_momentum else None
+
+    def _draw(self, x, mean, standard_deviation, noise, gamma) -> Draw:
+        """A draw for each row of noise: Algorithm 1 of the paper."""
+        rho_0 = None if gamma is None else self.flow.initial_momentum(gamma)
         result = self.flow(self._target(x), mean + standard_deviation * noise, rho_0)
         return Draw(noise, tf.math.log(standard_deviation), rho_0, result)
 
@@ -165,14 +170,19 @@ class FlowVAE(keras.Model):
         elbo = tf.reduce_mean(self._draw_elbo(draw), axis=0)
         return elbo, elbo
 
-    def _elbos(self, x, mean, standard_deviation, num_samples, seed):
-        return self._draw_elbo(self._draw(x, mean, standard_deviation, num_samples, seed))
+    def _of_draws(self, function, x, mean, standard_deviation, num_samples, seed):
+        """What `function` makes, ``[S, B, ...]``, of `num_samples` draws for each image; `seed` is an int32 pair."""
+        batches = x, mean, standard_deviation, *self._noise(x, num_samples, seed)
+        return in_parts(lambda *batches: function(self._draw(*batches)), batches, axes=(0, 0, 0, 1, 1), result_axis=1)
 
-    def _log_weights(self, x, mean, standard_deviation, num_samples, seed):
-        return self._draw_log_weight(self._draw(x, mean, standard_deviation, num_samples, seed))
+    def _elbos(self, *batch):
+        return self._of_draws(self._draw_elbo, *batch)
 
-    def _posterior(self, x, mean, standard_deviation, num_samples, seed):
-        return self._draw(x, mean, standard_deviation, num_samples, seed).result.z
+    def _log_weights(self, *batch):
+        return self._of_draws(self._draw_log_weight, *batch)
+
+    def _posterior(self, *batch):
+        return self._of_draws(lambda draw: draw.result.z, *batch)
 
     def _decode_mean(self, z):
         return self.likelihood.mean(decode(self.decoder, z), self.image_shape[-1])
@@ -240,8 +250,12 @@ class FlowVAE(keras.Model):
         if sample_weight is not None:
             raise ValueError("sample weights are not supported: the bound is a mean over images")
         x = self._cast_images(x)
-        mean, standard_deviation = self._encode(x, training)
-        bound, elbo = self._bound(self._draw(x, mean, standard_deviation, self.num_samples, seed))
+
+        def bounds(x, noise, gamma):
+            return self._bound(self._draw(x, *self._encode(x, training), noise, gamma))
+
+        batches = x, *self._noise(x, self.num_samples, seed)
+        bound, elbo = in_parts(bounds, batches, axes=(0, 1, 1), result_axis=0)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )
