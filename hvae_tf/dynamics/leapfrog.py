@@ -8,6 +8,7 @@ grad U(z') closes this step and opens the next, so it travels in the state: K st
 Tempering scales rho and leaves z where it is, so the gradient carried stays valid across it.
 """
 
+import abc
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -36,22 +37,49 @@ def initial_state(target: Target, z: tf.Tensor, rho: tf.Tensor) -> PhaseState:
     return PhaseState(z, rho, *target.value_and_grad(z))
 
 
-def leapfrog_step(target: Target, state: PhaseState, step_size: tf.Tensor) -> PhaseState:
-    """One leapfrog step: one gradient evaluation, unit Jacobian.
+class ReversibleStep(abc.ABC):
+    """A step that evaluates the target once, at its end, and that the same step with -eps undoes.
 
-    Args:
-        target: What is sampled.
-        state: Where the step starts.
-        step_size: eps, broadcasting with ``[..., l]``.
-
-    Returns:
-        The state after the step.
+    It is given in two parts, before and after the evaluation, so that whoever walks it backwards can put one
+    evaluation to two uses.
     """
-    rho_half = state.rho + 0.5 * step_size * state.grad  # (7)
-    z = state.z + step_size * rho_half  # (8)
-    log_joint, grad = target.value_and_grad(z)
-    rho = rho_half + 0.5 * step_size * grad  # (9)
-    return PhaseState(z, rho, log_joint, grad)
+
+    @abc.abstractmethod
+    def open(self, z, rho, grad, step_size) -> tuple[tf.Tensor, tf.Tensor]:
+        """The new z, where the target is evaluated next, and the momentum until then."""
+
+    @abc.abstractmethod
+    def close(self, rho_half, grad, step_size) -> tf.Tensor:
+        """The new rho, given the gradient at the new z."""
+
+    def __call__(self, target: Target, state: PhaseState, step_size: tf.Tensor) -> PhaseState:
+        """One step: one gradient evaluation, unit Jacobian.
+
+        Args:
+            target: What is sampled.
+            state: Where the step starts.
+            step_size: eps, broadcasting with ``[..., l]``.
+
+        Returns:
+            The state after the step.
+        """
+        z, rho_half = self.open(state.z, state.rho, state.grad, step_size)
+        log_joint, grad = target.value_and_grad(z)
+        return PhaseState(z, self.close(rho_half, grad, step_size), log_joint, grad)
+
+
+class Leapfrog(ReversibleStep):
+    """Equations (7)-(9)."""
+
+    def open(self, z, rho, grad, step_size):
+        rho_half = rho + 0.5 * step_size * grad  # (7)
+        return z + step_size * rho_half, rho_half  # (8)
+
+    def close(self, rho_half, grad, step_size):
+        return rho_half + 0.5 * step_size * grad  # (9)
+
+
+leapfrog_step = Leapfrog()
 
 
 def inverse_leapfrog_step(target: Target, state: PhaseState, step_size: tf.Tensor) -> PhaseState:

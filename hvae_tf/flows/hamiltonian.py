@@ -6,6 +6,7 @@ import tensorflow as tf
 from hvae_tf.checks import check_count
 from hvae_tf.dynamics.leapfrog import PhaseState, initial_state, leapfrog_step
 from hvae_tf.dynamics.tempering import TemperingSchedule, make_tempering
+from hvae_tf.flows.differentiation import DIFFERENTIATIONS
 from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.targets.target import Target
 from hvae_tf.variables import AddVariable, logit, tf_variable
@@ -33,6 +34,8 @@ class HamiltonianFlow(Flow):
         dtype: Floating type of parameters and samples.
         add_variable: Creates the variables, see `hvae_tf.variables`.
         integrator: One step, ``(target, PhaseState, eps) -> PhaseState``; unit Jacobian is assumed of it.
+        differentiation: ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and memory,
+            see `hvae_tf.flows.differentiation`.
 
     Raises:
         ValueError: If K < 1, a name is unknown, or an initial value is out of its range.
@@ -54,6 +57,7 @@ class HamiltonianFlow(Flow):
         dtype=tf.float32,
         add_variable: AddVariable = tf_variable,
         integrator=leapfrog_step,
+        differentiation: str = "backprop",
     ):
         super().__init__(event_size, name="hamiltonian_flow")
         if step_size_per not in STEP_SIZE_PER:
@@ -65,7 +69,10 @@ class HamiltonianFlow(Flow):
         self.max_step_size = float(max_step_size)
         self.step_size_per = step_size_per
         self.dtype = tf.as_dtype(dtype)
+        if differentiation not in DIFFERENTIATIONS:
+            raise ValueError(f"unknown differentiation {differentiation!r}; accepted: {', '.join(DIFFERENTIATIONS)}")
         self._integrator = integrator
+        self._run = DIFFERENTIATIONS[differentiation]
         shape = (*batch_shape, self.event_size)
         if step_size_per == "step":
             shape = (self.num_leapfrog_steps, *shape)
@@ -118,11 +125,8 @@ class HamiltonianFlow(Flow):
         rho = tf.convert_to_tensor(rho)
         if rho.shape.rank == 0 or rho.shape[-1] != self.event_size:
             raise ValueError(f"rho has shape {rho.shape}; expected [..., {self.event_size}], like z")
-        state = initial_state(target, z, rho)
         alphas = self.schedule().alphas
-        for eps, alpha in zip(self._eps_per_step(), alphas, strict=True):
-            state = self._integrator(target, state, eps)
-            state = state._replace(rho=alpha[..., None] * state.rho)
+        state = self._run(target, self._integrator, tf.convert_to_tensor(z), rho, self._eps_per_step(), alphas)
         log_det = self.event_size * tf.add_n([tf.math.log(alpha) for alpha in alphas])
         return FlowResult(state.z, state.rho, state.log_joint, log_det)
 

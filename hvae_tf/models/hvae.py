@@ -27,6 +27,8 @@ class HVAE(FlowVAE):
         step_size_per: ``"flow"``, one eps per dimension shared by all steps, or ``"step"``, one for every step too.
         inv_sqrt_beta_0: Initial 1/sqrt(beta_0) > 1, for fixed tempering.
         alpha: Initial alpha_k in (0, 1), for free tempering.
+        differentiation: ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and memory,
+            see `hvae_tf.flows.differentiation`.
         num_samples: L, draws for each image in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
@@ -39,7 +41,7 @@ class HVAE(FlowVAE):
     def __init__(
         self, encoder, decoder, num_leapfrog_steps, tempering="free", step_size=0.2, max_step_size=0.5,
         step_size_per="flow", inv_sqrt_beta_0=INV_SQRT_BETA_0, alpha=0.9, num_samples=1, likelihood="bernoulli", seed=0,
-        **kwargs,
+        differentiation="backprop", **kwargs,
     ):  # fmt: skip
         flow_config = {
             "num_leapfrog_steps": num_leapfrog_steps,
@@ -49,6 +51,7 @@ class HVAE(FlowVAE):
             "step_size_per": step_size_per,
             "inv_sqrt_beta_0": inv_sqrt_beta_0,
             "alpha": alpha,
+            "differentiation": differentiation,
         }
         super().__init__(encoder, decoder, "hamiltonian", flow_config, num_samples, likelihood, seed, **kwargs)
 
