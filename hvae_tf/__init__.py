@@ -1,5 +1,6 @@
 """hvae_tf: the Hamiltonian Variational Auto-Encoder (Caterini, Doucet & Sejdinovic, NeurIPS 2018) in TensorFlow."""
 
+from hvae_tf.activations import positive_softplus, softplus
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.checkpoints import CheckpointError

@@ -35,6 +35,7 @@ def parse(argv=None) -> argparse.Namespace:
     add("--out", type=Path, metavar="DIR", help="output folder (default: results/table1/PRESET)")
     add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
     add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
+    add("--cores", type=positive, metavar="N", help="cores of this call; 1 for one call a core (default: TensorFlow's)")
     add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
@@ -115,6 +116,8 @@ def make_table(args) -> int:
     from reproduce.table1_cells import make_runs, state_of
     from reproduce.table1_report import write_report
 
+    if args.cores:
+        hvae_tf.use_cores(args.cores)
     try:
         store = hvae_tf.RunStore(args.out)
         runs = make_runs(TABLE1_PRESETS[args.preset], args.cells, args.seeds)
