@@ -387,7 +387,7 @@ class FlowVAE(keras.Model):
         return np.concatenate(elbos)
 
     def log_likelihood(
-        self, x, num_samples: int = 1000, seed: int = 0, chunk_size: int = 10, batch_size: int = 100
+        self, x, num_samples: int = 1000, seed: int = 0, chunk_size: int = 10, batch_size: int = 100, verbose: int = 0
     ) -> Estimate:
         """Log p(x) of each image in nats by importance sampling from the flow's posterior, with standard errors.
 
@@ -397,6 +397,7 @@ class FlowVAE(keras.Model):
             seed: What is drawn is a function of it (and of chunk_size and batch_size).
             chunk_size: Samples of each image taken at once; chunk_size * batch_size bounds the memory.
             batch_size: Images taken at once; the encoder runs once for each.
+            verbose: 1 shows a progress bar, 0 nothing.
 
         Returns:
             `Estimate` of arrays ``[B]``; in expectation the value is a lower bound of log p(x).
@@ -404,12 +405,15 @@ class FlowVAE(keras.Model):
         Raises:
             ValueError: If x is not of the model's shape, or a number is below 1.
         """
-        _chunks(num_samples, chunk_size)  # checks them
-        values, errors = [], []
+        num_chunks, x, values, errors = len(_chunks(num_samples, chunk_size)), self._images(x), [], []
+        check_count("batch_size", batch_size)
+        bar = keras.utils.Progbar(-(-len(x) // batch_size) * num_chunks, verbose=verbose, unit_name="chunk")
         for batch, batch_seed in self._batches(x, _pair(seed, _LOG_LIKELIHOOD), batch_size):
 
             def sample_log_weights(size, chunk_seed, batch=batch):
-                return self._log_weight_graph(*batch, tf.constant(size), chunk_seed)
+                log_weights = self._log_weight_graph(*batch, tf.constant(size), chunk_seed)
+                bar.add(1)
+                return log_weights
 
             estimate = importance_log_likelihood(sample_log_weights, num_samples, batch_seed, chunk_size)
             values.append(estimate.value.numpy())

@@ -75,6 +75,13 @@ def test_memory_is_bounded_and_the_encoder_runs_once_a_batch(counted, images):
     assert model._log_weight_graph.experimental_get_tracing_count() == 1
 
 
+def test_progress_is_shown_where_asked_for(model, images, capsys):
+    model.log_likelihood(images[:5], 4, chunk_size=2, batch_size=2)
+    assert capsys.readouterr().out == ""
+    model.log_likelihood(images[:5], 4, chunk_size=2, batch_size=2, verbose=1)
+    assert "6/6" in capsys.readouterr().out  # batches times chunks
+
+
 @pytest.mark.parametrize(("likelihood", "outputs"), [("normal", 2), ("categorical", 3)])
 def test_other_likelihoods(likelihood, outputs, networks, seed):
     model = VAE(*networks(outputs_per_channel=outputs), likelihood=likelihood)
