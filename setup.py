@@ -35,7 +35,11 @@ setup(
         "filelock>=3.15",  # locks that die with their owner
         "tqdm>=4.66",
     ],
-    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9", "mypy>=1.10"]},
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.9", "mypy>=1.10"],
+        "bench": ["torch==2.13.0", "pythae==0.1.2", "jax==0.10.2", "optax==0.2.8"],  # what benchmarks/ compares with
+    },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",
