@@ -50,7 +50,7 @@ def round_robin(
     """
     trial = {}
     for name, timer in timers.items():
-        timer(1)  # compiles, and fills caches
+        timer(3)  # compiles, and fills caches
         trial[name] = timer(1)
     limit = TOO_SLOW * next(iter(trial.values()))
     steps, turns = {}, {}
