@@ -8,8 +8,9 @@ MIN_STANDARD_DEVIATION = 1e-6
 
 @tf.custom_gradient
 def _softplus(value):
-    # the minimum keeps exp finite; where it acts, softplus(v) = v to more digits than a float64 has
-    log_1p_exp = tf.math.log1p(tf.exp(tf.minimum(value, tf.constant(40.0, value.dtype))))
+    # the minimum keeps exp finite; where it acts, softplus(v) = v to more digits than there are
+    bound = tf.constant(10.0 if value.dtype == tf.float16 else 40.0, value.dtype)
+    log_1p_exp = tf.math.log1p(tf.exp(tf.minimum(value, bound)))
     return tf.maximum(value, log_1p_exp), lambda upstream: upstream * tf.sigmoid(value)
 
 

@@ -49,15 +49,21 @@ def in_parts(function, batches, axes, result_axis: int):
         return function(*batches)
     results = []
     for part in range(_num_parts):
-        results.append(
-            function(*[b if b is None else _part(b, axis, part) for b, axis in zip(batches, axes, strict=True)])
-        )
-    if isinstance(results[0], tuple):
-        return tuple(tf.concat(parts, result_axis) for parts in zip(*results, strict=True))
-    return tf.concat(results, result_axis)
+        parts = [b if b is None else _part(b, axis, part) for b, axis in zip(batches, axes, strict=True)]
+        count = next(count for count, _ in filter(None, parts))
+        found = function(*[None if p is None else p[1] for p in parts])
+        results.append(tf.nest.map_structure(lambda r, count=count: r[_along(result_axis, slice(count))], found))
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, result_axis), *results)
 
 
 def _part(batch, axis, part):
+    """How many members the part has, and these; one of them where it has none: no network likes empty batches."""
     size = tf.shape(batch)[axis]
     start, stop = size * part // _num_parts, size * (part + 1) // _num_parts
-    return batch[(*[slice(None)] * axis, slice(start, stop))]
+    members = batch[_along(axis, slice(tf.minimum(start, size - 1), tf.maximum(stop, start + 1)))]
+    return stop - start, members
+
+
+def _along(axis, index):
+    """What picks `index` along an axis and leaves those before it whole."""
+    return (*[slice(None)] * axis, index)

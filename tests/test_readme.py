@@ -1,10 +1,12 @@
 """The README's examples run as printed, and the commands it gives exist."""
 
+import json
 import os
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reproduce import figure1_gaussian, table1
@@ -43,3 +45,18 @@ def test_continuous_integration_finds_its_commands():
     for step in ("install", "test"):
         block = re.search(rf"<!-- ci: {step} -->\n```\n(.+?)```\n<!-- end -->", README, re.DOTALL)
         assert "pip install" in block.group(1)
+
+
+def test_the_speed_table_is_what_was_measured():
+    figures = json.loads((ROOT / "benchmarks/results/step_time.json").read_text())
+    measured, in_turn = figures["seconds_per_step"], figures["seconds_per_step_all_k_in_turn"]
+    rows = {"VAE": "0", "HVAE, K = 5": "5", "HVAE, K = 20": "20"}
+    peers = ("torch-2k", "torch", "pythae", "jax")
+    for label, k in rows.items():
+        ours = measured[k]["hvae_tf"]
+        ratios = [np.median(np.divide(ours, measured[k][peer])) if peer in measured[k] else None for peer in peers]
+        cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        assert " ".join(f"| {label} | {' | '.join(cells)} |".split()) in README
+    epochs = [round(500 * np.median(in_turn[k])) for k in ("0", "1", "5", "10", "20")]
+    said = re.search(r"takes (\d+) s for the VAE and (\d+), (\d+), (\d+) and (\d+) s for HVAE", README)
+    assert [int(seconds) for seconds in said.groups()] == epochs

@@ -3,18 +3,21 @@
     backprop     keeps every evaluation of the target, with all that a decoder computed: memory grows with K.
     checkpoint   keeps (z_k, rho_k, grad_k) and evaluates again: 8/6 of the arithmetic, the same gradients.
     reversible   keeps (z_K, rho_K) and walks the steps backwards: the same arithmetic, memory that does not grow with
-                 K at all, and rounding that does; a walk that has lost its way is an error, never a wrong gradient.
+                 K at all, and rounding that does; a walk that does not end where the flow began is an error.
 
-The last two loop over the steps in the graph, whose size then does not grow with K either. All three take
+The last two loop over the steps in the graph, whose size then does not grow with K either; what they save, they save
+in graphs, as in `fit`, not in eager mode. Variables that are not trainable get no gradient through them. All three take
 ``(target, step, z, rho, step_sizes, alphas)`` and give the last `PhaseState`; each works for any target. The last is
 what Gomez, Ren, Urtasun & Grosse (2017) do with reversible networks, done with reversible dynamics.
 """
+
+import functools
 
 import tensorflow as tf
 
 from hvae_tf.dynamics.leapfrog import PhaseState, ReversibleStep, initial_state
 
-MAX_DRIFT = 1e-2  # how far from z_0 the way back may end, relative to the largest |z_0|, or to 1
+MAX_DRIFT = 1e-3  # how far from (z_0, rho_0) the way back may end, relative to their largest entries, or to 1
 
 
 def backprop(target, step, z, rho, step_sizes, alphas) -> PhaseState:
@@ -64,7 +67,8 @@ def reversible(target, step, z, rho, step_sizes, alphas) -> PhaseState:
 
     Raises:
         ValueError: If `step` is no `ReversibleStep`.
-        tf.errors.InvalidArgumentError: When differentiated, if the way back ends further than `MAX_DRIFT` from z_0.
+        tf.errors.InvalidArgumentError: When differentiated, if the way back of any sample ends further than `MAX_DRIFT`
+            from where it began. Under XLA, which drops assertions, all gradients are NaN instead.
     """
     if not isinstance(step, ReversibleStep):
         raise ValueError(f"differentiation='reversible' needs a ReversibleStep; {step!r} is none, use 'checkpoint'")
@@ -75,9 +79,9 @@ def reversible(target, step, z, rho, step_sizes, alphas) -> PhaseState:
             return _tempered_step(target, step, PhaseState(*state), step_sizes[k], alphas[k]), ()
 
         last, _ = _loop(body, initial_state(target, z, rho), range(num_steps))
-        return last, z
+        return last, (z, rho)
 
-    def backward(z_0, last, step_sizes, alphas, cotangent, sums):
+    def backward(start, last, step_sizes, alphas, cotangent, sums):
         # Each gradient of the target ends one step and begins the next: both uses are taken back in one pass through
         # its evaluation, which also leads on to the point before.
         def undo_end(k, z, rho, grad, d_rho):
@@ -121,7 +125,7 @@ def reversible(target, step, z, rho, step_sizes, alphas) -> PhaseState:
         )
         with sums.tape([z]) as tape:
             value = target.value_and_grad(z)
-        _, d_z, d_rho, d_grad, d_eps_beginning = undo_beginning(0, z, rho_half, value.grad, d_z, d_rho_half)
+        rho, d_z, d_rho, d_grad, d_eps_beginning = undo_beginning(0, z, rho_half, value.grad, d_z, d_rho_half)
         (found,), totals = sums.add(totals, tape, [value.grad], [z], [d_grad])
 
         beginnings, ends, d_alphas = [d_eps_beginning[None]], [d_eps_end[None]], [d_alpha_end[None]]
@@ -129,11 +133,8 @@ def reversible(target, step, z, rho, step_sizes, alphas) -> PhaseState:
             beginnings, ends, d_alphas = beginnings + emitted[:1], emitted[1:2] + ends, emitted[2:] + d_alphas
         d_eps = tf.concat(beginnings, 0) + tf.concat(ends, 0)
 
-        drift = tf.reduce_max(tf.abs(z - z_0)) / tf.maximum(tf.reduce_max(tf.abs(z_0)), 1.0)
-        message = "the way back through the flow was lost to rounding; use differentiation='checkpoint' or float64"
-        with tf.control_dependencies([tf.debugging.assert_less(drift, tf.cast(MAX_DRIFT, drift.dtype), message)]):
-            d_z = tf.identity(d_z + found)
-        return d_z, d_rho, d_eps, tf.concat(d_alphas, 0), totals
+        gradients = d_z + found, d_rho, d_eps, tf.concat(d_alphas, 0), totals
+        return _checked(gradients, zip((z, rho), start, strict=True))
 
     return _differentiated(forward, backward, target, z, rho, step_sizes, alphas)
 
@@ -144,6 +145,22 @@ DIFFERENTIATIONS = {"backprop": backprop, "checkpoint": checkpoint, "reversible"
 def _tempered_step(target, step, state, eps, alpha):
     state = step(target, state, eps)
     return state._replace(rho=alpha[..., None] * state.rho)
+
+
+def _checked(gradients, ends):
+    """The gradients, if in each of the pairs of ends, ``[..., l]``, sample by sample, there is hardly a difference."""
+    drifts = []
+    for end, start in ends:
+        scale = tf.maximum(tf.reduce_max(tf.abs(start), axis=-1), 1.0)
+        drifts.append(tf.reduce_max(tf.reduce_max(tf.abs(end - start), axis=-1) / scale))
+    fine = tf.reduce_all(tf.stack(drifts) < MAX_DRIFT)
+    message = (
+        "the way back through the flow was lost to rounding, or to values that are not finite; "
+        "use differentiation='checkpoint' or float64"
+    )
+    with tf.control_dependencies([tf.debugging.Assert(fine, [message, *drifts])]):
+        spoil = tf.where(fine, tf.zeros([], drifts[0].dtype), float("nan"))
+    return tf.nest.map_structure(lambda gradient: gradient + tf.cast(spoil, gradient.dtype), gradients)
 
 
 def _loop(body, state, indices, shapes=()):
@@ -217,6 +234,7 @@ def _after(events, tensors):
 
 def _differentiated(forward, backward, target, z, rho, step_sizes, alphas):
     """The last state of `forward`, with the gradient that `backward` gives it."""
+    z, rho = _alike(z, rho, step_sizes[0], alphas[0])
     # automatic differentiation would stop at this function: what the target is made of is given to it as well
     captured = _differentiable_captures(target, z)
 
@@ -236,6 +254,15 @@ def _differentiated(forward, backward, target, z, rho, step_sizes, alphas):
 
 
 def _differentiable_captures(target, z):
-    """The floating-point tensors from outside, such as images or parameters, that the target's value depends on."""
-    evaluation = tf.function(target.log_joint, autograph=False).get_concrete_function(tf.TensorSpec(z.shape, z.dtype))
-    return [tensor for tensor in evaluation.captured_inputs if tensor.dtype.is_floating]
+    """The tensors from outside, such as images or parameters, that the target's value or gradient depends on."""
+    evaluation = tf.function(target.value_and_grad, autograph=False)
+    captured = evaluation.get_concrete_function(tf.TensorSpec(z.shape, z.dtype)).captured_inputs
+    return [tensor for tensor in captured if tensor.dtype.is_floating or tensor.dtype.is_complex]
+
+
+def _alike(z, rho, eps, alpha):
+    """The two, both of the shape that broadcasting gives the state after a step."""
+    tensors = z, rho, eps, alpha[..., None]
+    known = functools.reduce(tf.broadcast_static_shape, [t.shape for t in tensors])
+    shape = functools.reduce(tf.broadcast_dynamic_shape, [tf.shape(t) for t in tensors])
+    return [t if t.shape == known else tf.ensure_shape(tf.broadcast_to(t, shape), known) for t in (z, rho)]

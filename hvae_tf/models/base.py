@@ -250,12 +250,15 @@ class FlowVAE(keras.Model):
         if sample_weight is not None:
             raise ValueError("sample weights are not supported: the bound is a mean over images")
         x = self._cast_images(x)
+        # an encoder that keeps a state, such as batch normalisation's, may treat its images together
+        q0 = self._encode(x, training) if self.encoder.non_trainable_variables else (None, None)
 
-        def bounds(x, noise, gamma):
-            return self._bound(self._draw(x, *self._encode(x, training), noise, gamma))
+        def bounds(x, mean, standard_deviation, noise, gamma):
+            q0 = self._encode(x, training) if mean is None else (mean, standard_deviation)
+            return self._bound(self._draw(x, *q0, noise, gamma))
 
-        batches = x, *self._noise(x, self.num_samples, seed)
-        bound, elbo = in_parts(bounds, batches, axes=(0, 1, 1), result_axis=0)
+        batches = x, *q0, *self._noise(x, self.num_samples, seed)
+        bound, elbo = in_parts(bounds, batches, axes=(0, 0, 0, 1, 1), result_axis=0)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )

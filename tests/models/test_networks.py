@@ -119,6 +119,11 @@ def test_softplus_has_its_definitions_values_and_three_derivatives(dtype):
         np.testing.assert_allclose(found, known, atol=2 * tolerance)
 
 
+def test_softplus_is_finite_in_half_precision():
+    x = np.array([-20.0, 0.0, 5.0, 11.0, 12.0, 20.0, 3e4])
+    np.testing.assert_allclose(softplus(tf.constant(x, tf.float16)), np.logaddexp(0.0, x), rtol=2e-3, atol=1e-3)
+
+
 def test_standard_deviations_are_never_zero():
     assert np.all(positive_softplus(tf.constant([-1e30, -200.0, 0.0])).numpy() > 0)
 
