@@ -144,7 +144,7 @@ def plot(rows, args) -> None:
         right.plot([r["batch"] for r in by_batch], [r["above"] / GIB for r in by_batch], marker="o", **style)
     left.set(xlabel="K", ylabel="peak above start, GiB", title=f"batch {batch}", yscale="log")
     right.set(xlabel="batch", title=f"K = {k}")
-    left.legend(loc="center right", fontsize="small")
+    figure.legend(loc="outside right center")
     args.json.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.json.with_suffix(".png"), dpi=120)
 
