@@ -52,7 +52,7 @@ def arguments(argv=None):
     args = parse(parser, "gaussian_loop", argv)
     args.dims = args.dims or ((1, 5) if args.quick else (1, 51, 301))
     args.rounds = args.rounds or (1 if args.quick else 7)
-    args.turn_seconds = 0.05 if args.quick else 0.5
+    args.turn_seconds = (0.05 if args.quick else 0.5) / CALL  # the rounds count iterations, a turn makes calls
     return args
 
 

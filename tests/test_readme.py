@@ -60,3 +60,15 @@ def test_the_speed_table_is_what_was_measured():
     epochs = [round(500 * np.median(in_turn[k])) for k in ("0", "1", "5", "10", "20")]
     said = re.search(r"takes (\d+) s for the VAE and (\d+), (\d+), (\d+) and (\d+) s for HVAE", README)
     assert [int(seconds) for seconds in said.groups()] == epochs
+
+
+def test_the_table_of_cells_is_the_records():
+    for cell, label in (
+        ("vae", "VAE | 3"), ("k1-fixed", "HVAE, K = 1, fixed tempering | 1"),
+        ("k5-free", "HVAE, K = 5, free tempering, a step size for each step | 1"),
+    ):  # fmt: skip
+        table = (ROOT / "results/table1/budget/table1.md").read_text()
+        row = next(line for line in table.splitlines() if line.startswith(f"| {cell} |"))
+        cells = [text.split(" ± ")[0].strip() for text in row.split("|")]
+        said = re.search(rf"\| {re.escape(label)} \| ([\d.]+) \| ([\d.]+) \| .*?(-?0\.\d+)\)? \|", README)
+        assert list(said.groups()) == [cells[5], cells[6], cells[-2]]
