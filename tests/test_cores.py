@@ -11,14 +11,14 @@ import tensorflow as tf
 import hvae_tf
 from hvae_tf import cores
 
-SIZES = {"image_shape": (5, 4, 1), "latent_size": 3, "hidden_units": 4, "filters": (2, 2)}
+SIZES = {"image_shape": (5, 4, 1), "latent_size": 3, "hidden_units": 4, "filters": (2,)}
 
 
 def make_model(kind, dtype):
     networks = hvae_tf.conv_encoder(**SIZES, dtype=dtype), hvae_tf.conv_decoder(**SIZES, dtype=dtype)
     kwargs = {"seed": 3, "dtype": dtype}
     if kind == "hvae":
-        return hvae_tf.HVAE(*networks, num_leapfrog_steps=2, num_samples=2, **kwargs)
+        return hvae_tf.HVAE(*networks, num_leapfrog_steps=1, num_samples=2, **kwargs)
     return {"vae": hvae_tf.VAE, "iwae": hvae_tf.IWAE}[kind](*networks, **kwargs)
 
 
@@ -32,7 +32,7 @@ def results(kind, x, dtype):
 
 
 @pytest.mark.parametrize(("kind", "dtype", "num_parts"), [
-    ("vae", "float64", 2), ("iwae", "float64", 3), ("hvae", "float64", 6), ("hvae", "float32", 3),
+    ("vae", "float64", 2), ("iwae", "float64", 6), ("hvae", "float32", 3),
 ])  # fmt: skip
 def test_parts_compute_what_the_whole_does(kind, dtype, num_parts, monkeypatch, seed):
     """With batches of 4, 4 and 1 images: some parts have none."""

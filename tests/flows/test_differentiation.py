@@ -190,12 +190,12 @@ def test_leading_axes_broadcast(way, z_shape, rho_shape, batch_shape, seed):
 
 @pytest.mark.parametrize("way", OTHERS)
 def test_models_train_alike(way, seed):
-    sizes = {"image_shape": (5, 4, 1), "latent_size": 3, "hidden_units": 4, "filters": (2, 2), "dtype": "float64"}
+    sizes = {"image_shape": (5, 4, 1), "latent_size": 3, "hidden_units": 4, "filters": (2,), "dtype": "float64"}
     x = np.random.default_rng(seed).integers(0, 2, [8, 5, 4, 1]).astype(np.float64)
     weights = []
     for name in ("backprop", way):
         model = hvae_tf.HVAE(
-            hvae_tf.conv_encoder(**sizes), hvae_tf.conv_decoder(**sizes), 3, num_samples=2, differentiation=name,
+            hvae_tf.conv_encoder(**sizes), hvae_tf.conv_decoder(**sizes), 2, num_samples=2, differentiation=name,
             dtype="float64",
         )  # fmt: skip
         model.compile("adam")
