@@ -1,8 +1,8 @@
 """The Keras layers that own the variables of `tf.Module`s, so that Keras trains, counts, saves and loads them.
 
-Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither trained nor saved, silently. A `ModuleLayer`
-adopts them: each becomes the value of a Keras variable, and Keras layers that the module holds become sublayers. What a
-module uses and Keras cannot be shown is refused.
+Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither trained nor saved, silently. A
+`ModuleLayer` adopts them: each becomes the value of a Keras variable, and Keras layers that the module holds become
+sublayers. What a flow uses and Keras cannot be shown is refused.
 """
 
 import keras

@@ -93,5 +93,7 @@ def test_bad_arguments_of_the_normal_likelihood_are_named(arguments, message):
 
 def test_a_decoder_of_another_rank_is_named():
     _, decoder = networks((4, 3))
-    with pytest.raises(ValueError, match=r"puts out \(None, 4, 3\) for examples of shape \[12\]; expected \(None, outputs\)"):
+    with pytest.raises(
+        ValueError, match=r"puts out \(None, 4, 3\) for examples of shape \[12\]; expected \(None, outputs\)"
+    ):
         DecoderTarget(decoder, tf.zeros([2, 12]))

@@ -154,9 +154,15 @@ def one_headed(encoder):
         (lambda e, d: FlowVAE(e, d, "planar"), r"flow is 'planar'; expected a hvae_tf.Flow, or a function"),
         (lambda e, d: FlowVAE(e, d, lambda *a, **k: None), "flow is None; expected a hvae_tf.Flow"),
         (lambda e, d: FlowVAE(e, d, IdentityFlow(3)), "the flow has event_size 3; this model needs 2"),
-        (lambda e, d: FlowVAE(e, d, IdentityFlow(2, dtype="float64")), "the flow has dtype .*float64.*; this model needs"),
+        (
+            lambda e, d: FlowVAE(e, d, IdentityFlow(2, dtype="float64")),
+            "the flow has dtype .*float64.*; this model needs",
+        ),
         (lambda e, d: HVAE(e, d), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
-        (lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
+        (
+            lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)),
+            r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow",
+        ),
         (lambda e, d: HVAE(e, d, 0), "num_leapfrog_steps is 0"),
         (lambda e, d: HVAE(e, d, 1, "warm"), "unknown tempering 'warm'"),
         (lambda e, d: HVAE(e, d, 1, step_size=0.6), r"expected values in \(0, max_step_size\)"),
