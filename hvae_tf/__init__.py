@@ -1,11 +1,10 @@
 """hvae_tf: the Hamiltonian Variational Auto-Encoder (Caterini, Doucet & Sejdinovic, NeurIPS 2018) in TensorFlow."""
 
-from hvae_tf.activations import positive_softplus, softplus
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.checkpoints import CheckpointError
 from hvae_tf.cores import use_cores
-from hvae_tf.data import DataError, ImageData, TrainBatches, from_arrays, load
+from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob, standard_normal_log_prob
 from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.leapfrog import PhaseState, initial_state, leapfrog_step
@@ -17,8 +16,10 @@ from hvae_tf.models.base import FlowVAE
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
-from hvae_tf.models.networks import conv_decoder, conv_encoder
 from hvae_tf.models.vae import VAE
+from hvae_tf.networks.activations import positive_softplus, softplus
+from hvae_tf.networks.convolutional import conv_decoder, conv_encoder
+from hvae_tf.networks.dense import dense_decoder, dense_encoder
 from hvae_tf.records import RecordError, RunStore, make_record, read_record, write_record
 from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import (
