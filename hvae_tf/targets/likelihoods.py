@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hvae_tf.activations import softplus
+from hvae_tf.networks.activations import softplus
 
 tfd = tfp.distributions
 

@@ -8,8 +8,8 @@ from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
-from hvae_tf.models.networks import conv_decoder, conv_encoder
 from hvae_tf.models.vae import VAE
+from hvae_tf.networks import conv_decoder, conv_encoder
 
 
 @pytest.fixture(scope="module")
