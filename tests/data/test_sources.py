@@ -226,7 +226,7 @@ def test_bad_names_are_refused(name):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("MNIST", "mnist"), ("Digits", "digits"), ("Toy", "toy"), ("T_o-y", "toy"), ("KMNIST", "kmnist")],,
+    [("MNIST", "mnist"), ("Digits", "digits"), ("Toy", "toy"), ("T_o-y", "toy"), ("KMNIST", "kmnist")],
 )
 def test_a_misspelt_name_gets_the_right_one(prepared, name, meant):
     with pytest.raises(ValueError, match=f"data set name is '{name}'; expected 'digits' or .*; did you mean '{meant}'"):
