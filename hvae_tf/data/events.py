@@ -71,7 +71,7 @@ class EventData:
             raise DataError(f"{where} has values from {low} to {high}; expected {span}")
         flat = events.reshape(len(events), -1)
         one_value_each = np.all(flat == flat[:, :1])
-        if one_value_each and (flat.shape[1] > 1 or np.all(flat == flat[0])):
+        if one_value_each and (flat.shape[1] > 1 or (len(flat) > 1 and np.all(flat == flat[0]))):
             raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
 
     def _check_shape(self, where: str, events: np.ndarray) -> None:
