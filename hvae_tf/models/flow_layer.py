@@ -40,8 +40,9 @@ class ModuleLayer(keras.layers.Layer):
     def __init__(self, module: tf.Module, **kwargs):
         super().__init__(**kwargs)
         variables, self.networks = _state_of(module)
-        for variable in variables:
-            self._track_variable(_Adopted(variable))
+        with keras.name_scope(self.name):
+            for variable in variables:
+                self._track_variable(_Adopted(variable))
         self.built = True
 
     def call(self, inputs):

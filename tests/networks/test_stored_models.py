@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_network import NumpyNetwork
+from tests.networks.numpy_network import NumpyNetwork
 
 import hvae_tf  # registers what the files name
 

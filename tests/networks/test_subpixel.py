@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy_network import convolution, transposed_convolution
+from tests.networks.numpy_network import convolution, transposed_convolution
 
 from hvae_tf.networks.subpixel import (
     TransposedConvolution,

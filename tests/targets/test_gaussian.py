@@ -82,7 +82,7 @@ def test_exact_posterior_makes_the_variational_bound_tight(statistics, seed):
     """The optimum of mean-field VB is the evidence, and every single sample attains it."""
     q0 = posterior(statistics, DELTA, LOG_SIGMA)
     z = q0.sample(10, seed=[seed, 0])
-    result = IdentityFlow(SIZE)(GaussianOffsetTarget(statistics, DELTA, LOG_SIGMA), z)
+    result = IdentityFlow(SIZE, dtype=tf.float64).transform(GaussianOffsetTarget(statistics, DELTA, LOG_SIGMA), z)
     values = log_weight(result, q0.log_prob(z))
     np.testing.assert_allclose(values, tf.fill([10], evidence(statistics, DELTA, LOG_SIGMA)), rtol=1e-11)
 
