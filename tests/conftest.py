@@ -32,11 +32,17 @@ def z_score():
 @pytest.fixture(scope="session")
 def unkicked_step():
     """A planted error: leapfrog that drifts with the momentum it had before the half kick."""
+    from hvae_tf.dynamics.integrator import Integrator
+    from hvae_tf.dynamics.leapfrog import PhaseState
 
-    def step(target, state, step_size):
-        z = state.z + step_size * state.rho
-        log_joint, grad = target.value_and_grad(z)
-        rho = state.rho + 0.5 * step_size * (state.grad + grad)
-        return state._replace(z=z, rho=rho, log_joint=log_joint, grad=grad)
+    class UnkickedStep(Integrator):
+        def init(self, target, *start):
+            return PhaseState(*start, *target.value_and_grad(start[0]))
 
-    return step
+        def step(self, target, state, parameters):
+            z = state.z + parameters * state.rho
+            log_joint, grad = target.value_and_grad(z)
+            rho = state.rho + 0.5 * parameters * (state.grad + grad)
+            return state._replace(z=z, rho=rho, log_joint=log_joint, grad=grad)
+
+    return UnkickedStep()
