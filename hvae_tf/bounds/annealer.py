@@ -1,6 +1,5 @@
 """The graphs of annealed importance sampling for one model: traced once, whatever the batch and the settings."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -49,15 +48,22 @@ class Annealer:
             signature = (data, start, pair, vector, count, count, *more)
             return tf.function(run, input_signature=signature, autograph=False)
 
-        self._tune = functools.cache(
-            lambda target_acceptance, every: graph(
-                functools.partial(tune_step_sizes, target_acceptance=target_acceptance, every=every)
-            )
-        )
-        self._forward = graph(lambda target, start, step_sizes, *args, **kwargs: ais(
-            target, start, *args, step_sizes=step_sizes, **kwargs), matrix)  # fmt: skip
-        self._reverse = graph(lambda target, start, step_sizes, z, *args, **kwargs: reverse_ais(
-            target, start, z, *args, step_sizes=step_sizes, **kwargs), matrix, latents)  # fmt: skip
+        def with_step_sizes(function):
+            def run(target, start, step_sizes, *args, **kwargs):
+                return function(target, start, *args, step_sizes=step_sizes, **kwargs)
+
+            return run
+
+        self._tune = graph(lambda target, start, every, *args, **kwargs: tune_step_sizes(
+            target, start, *args, every=every, **kwargs), count)  # fmt: skip
+        self._forward = graph(with_step_sizes(ais), matrix)
+        self._reverse = graph(with_step_sizes(reverse_ais), matrix, latents)
+
+    @property
+    def num_traces(self) -> dict[str, int]:
+        """How many graphs there are of each kind."""
+        graphs = {"tune": self._tune, "forward": self._forward, "reverse": self._reverse}
+        return {kind: graph.experimental_get_tracing_count() for kind, graph in graphs.items()}
 
     def _settings(self, data, start, seed, temperatures, num_chains, num_leapfrog_steps):
         if isinstance(temperatures, (int, np.integer)):
@@ -65,12 +71,9 @@ class Annealer:
         seed = tf.convert_to_tensor([0, seed] if isinstance(seed, (int, np.integer)) else seed, tf.int32)
         start = DiagonalGaussian(*(tf.cast(tensor, self.dtype) for tensor in start))
         counts = (tf.constant(count, tf.int32) for count in (num_chains, num_leapfrog_steps))
-        return tuple(data), start, seed, tf.cast(temperatures, self.dtype), *counts
+        return tuple(data), start, seed, tf.cast(np.asarray(temperatures), self.dtype), *counts
 
-    def tune(
-        self, data, start, seed, *, temperatures=100, num_chains=8, num_leapfrog_steps=5,
-        target_acceptance: float = 0.65, every: int = 1,
-    ) -> tf.Tensor:  # fmt: skip
+    def tune(self, data, start, seed, *, temperatures=100, num_chains=8, num_leapfrog_steps=5, every=1) -> tf.Tensor:
         """See `tune_step_sizes`: ``[T - 1, B]``.
 
         Args:
@@ -80,11 +83,10 @@ class Annealer:
             temperatures: T, or b_0..b_T.
             num_chains: C.
             num_leapfrog_steps: L.
-            target_acceptance: See there.
             every: See there.
         """
         settings = self._settings(data, start, seed, temperatures, num_chains, num_leapfrog_steps)
-        return self._tune(target_acceptance, every)(*settings)
+        return self._tune(*settings, tf.constant(every, tf.int32))
 
     def forward(
         self, data, start, seed, *, step_sizes, temperatures=100, num_chains=8, num_leapfrog_steps=5

@@ -142,7 +142,7 @@ def reverse_ais(
 
     def run():
         bridge, b, _, move_seed = _prepare(target, start, seed, temperatures, num_chains, num_leapfrog_steps)
-        exact = tf.cast(z_exact, b.dtype)
+        exact = _tensor(z_exact, b.dtype)
         z = tf.broadcast_to(exact, tf.concat([[num_chains], tf.shape(exact)], 0))
         z = tf.ensure_shape(z, [_static(num_chains), *exact.shape])
         down = tf.reverse(_per_move(step_sizes, b), [0])
@@ -156,12 +156,12 @@ def reverse_ais(
 
 def tune_step_sizes(
     target: Target, start: Start, seed, *, temperatures=100, num_chains=8, num_leapfrog_steps=5,
-    target_acceptance: float = 0.65, every: int = 1,
+    target_acceptance: float = 0.65, every=1,
 ) -> tf.Tensor:  # fmt: skip
     """Step sizes for `ais` and `reverse_ais`, from pilot chains that are then thrown away.
 
-    log eps += rate (acceptance - target_acceptance), after every move of the pilot, for each member of the batch, with
-    a few moves more at b_1 before it is under way.
+    log eps += acceptance - target_acceptance after every move of the pilot, for each member of the batch, beginning
+    with a few moves more at b_1. What was found is smoothed over neighbouring temperatures.
 
     Args:
         target: See `ais`.
@@ -180,7 +180,8 @@ def tune_step_sizes(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    check_count("every", every)
+    if not tf.is_tensor(every):
+        check_count("every", every)
     if not 0.0 < target_acceptance < 1.0:
         raise ValueError(f"target_acceptance is {target_acceptance}; expected a number in (0, 1), such as 0.65")
 
@@ -198,8 +199,7 @@ def tune_step_sizes(
             stop = tf.maximum(i - warm_up, 0)
             at = 1 + tf.cast(tf.round(tf.cast(stop, b.dtype) * spacing), tf.int32)
             move = _move(bridge, state, _fold(move_seed, i), b[at], tf.exp(log_steps), num_leapfrog_steps)
-            rate = tf.where(i < warm_up, tf.constant(1.0, b.dtype), 0.5)
-            log_steps += rate * (tf.reduce_mean(move.acceptance, axis=0) - target_acceptance)
+            log_steps += tf.reduce_mean(move.acceptance, axis=0) - target_acceptance
             return i + 1, move.state, log_steps, found.write(stop, log_steps)
 
         found = tf.TensorArray(b.dtype, num_stops, element_shape=z.shape[1:-1], clear_after_read=False)
@@ -208,7 +208,7 @@ def tune_step_sizes(
         *_, found = tf.while_loop(
             lambda i, *_: i < total, body, (tf.constant(0), state, log_steps, found), parallel_iterations=1
         )
-        return tf.stop_gradient(tf.exp(_interpolated(found.stack(), num_moves)))
+        return tf.stop_gradient(tf.exp(_interpolated(_smoothed(found.stack()), num_moves)))
 
     return _in_graph(run)
 
@@ -283,6 +283,13 @@ def _draw(start, num_chains, seed):
     return tf.stop_gradient(start.sample(tf.ensure_shape(noise, [_static(num_chains), *scale.shape])))
 
 
+def _smoothed(values):
+    """``[P, ...]`` with a quarter of each neighbour."""
+    index, last = tf.range(tf.shape(values)[0]), tf.shape(values)[0] - 1
+    before, after = (tf.gather(values, tf.clip_by_value(index + shift, 0, last)) for shift in (-1, 1))
+    return 0.25 * before + 0.5 * values + 0.25 * after
+
+
 def _interpolated(values, count):
     """``[P, ...]`` to ``[count, ...]``, linearly, ends to ends."""
     last = tf.shape(values)[0] - 1
@@ -304,7 +311,7 @@ def _prepare(target, start, seed, temperatures, num_chains, num_leapfrog_steps):
     bridge = BridgedTarget(start, target)
     if isinstance(temperatures, (int, np.integer)):
         temperatures = temperature_schedule(temperatures)
-    b = tf.cast(temperatures, start.standard_deviation.dtype)
+    b = _tensor(temperatures, start.standard_deviation.dtype)
     known = tf.get_static_value(b)
     if b.shape.rank != 1 or (
         known is not None and not (len(known) > 1 and known[0] == 0 and known[-1] == 1 and np.all(np.diff(known) > 0))
@@ -316,15 +323,21 @@ def _prepare(target, start, seed, temperatures, num_chains, num_leapfrog_steps):
 
 def _per_move(step_sizes, b):
     """One entry for each move."""
-    step_sizes = tf.cast(step_sizes, b.dtype)
+    step_sizes = _tensor(step_sizes, b.dtype)
     num_moves = tf.shape(b)[0] - 2
     if step_sizes.shape.rank == 0:
         return tf.fill([num_moves], step_sizes)
-    if not step_sizes.shape[:1].is_compatible_with([_static(num_moves)]):
+    expected = None if b.shape[0] is None else b.shape[0] - 2
+    if not step_sizes.shape[:1].is_compatible_with([expected]):
         raise ValueError(
-            f"step_sizes has shape {step_sizes.shape}; expected [T - 1, ...] = [{_static(num_moves)}, ...], or a number"
+            f"step_sizes has shape {step_sizes.shape}; expected [T - 1, ...] = [{expected}, ...], or a number"
         )
     return step_sizes
+
+
+def _tensor(value, dtype):
+    """As a tensor of this type; Python's numbers are not rounded to float32 on their way."""
+    return tf.cast(value if tf.is_tensor(value) else np.asarray(value), dtype)
 
 
 def _static(count):
