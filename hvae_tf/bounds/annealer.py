@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, temperature_schedule, tune_step_sizes
+from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
+from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.targets.sharded import ShardedTarget
 from hvae_tf.targets.target import Target

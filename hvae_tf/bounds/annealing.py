@@ -21,13 +21,12 @@ import tensorflow as tf
 
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.bounds.jackknife import jackknife
+from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.checks import check_count
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
 from hvae_tf.targets.bridge import BridgedTarget, Start
 from hvae_tf.targets.target import Target
 
-SCHEDULES = ("sigmoid", "linear")
-_SHARPNESS = 4.0  # of the sigmoid schedule
 _WARM_UP_MOVES = 10
 
 
@@ -60,27 +59,6 @@ class Bounds(NamedTuple):
     lower: Estimate
     upper: Estimate
     gap: Estimate
-
-
-def temperature_schedule(num_temperatures: int, schedule: str = "sigmoid") -> np.ndarray:
-    """b_0..b_T, ``[T + 1]`` float64, from 0 to 1.
-
-    Args:
-        num_temperatures: T >= 1.
-        schedule: ``"sigmoid"``, b_t = (s(4 (2t/T - 1)) - s(-4)) / (s(4) - s(-4)), with s the logistic function, which
-            is slow at both ends, or ``"linear"``.
-
-    Raises:
-        ValueError: If T < 1, or the name is unknown.
-    """
-    check_count("num_temperatures", num_temperatures)
-    if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}; accepted: {', '.join(SCHEDULES)}")
-    t = np.linspace(0.0, 1.0, num_temperatures + 1)
-    if schedule == "linear":
-        return t
-    s = np.tanh(0.5 * _SHARPNESS * (2.0 * t - 1.0)) / np.tanh(0.5 * _SHARPNESS)  # 2 s(u) - 1 = tanh(u/2)
-    return 0.5 * (1.0 + s)
 
 
 def ais(

@@ -11,15 +11,14 @@ import tensorflow_probability as tfp
 from hvae_tf import GaussianOffsetTarget, LogDensityTarget, evidence, posterior, sufficient_statistics
 from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.bounds.annealing import (
-    SCHEDULES,
     ais,
     bidirectional_bounds,
     reverse_ais,
-    temperature_schedule,
     tune_step_sizes,
     warn_of_few_chains,
 )
 from hvae_tf.bounds.jackknife import jackknife
+from hvae_tf.bounds.temperatures import SCHEDULES, temperature_schedule
 from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.dynamics import metropolis
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
