@@ -11,6 +11,10 @@ simulated data: z ~ p(z), x ~ p(x|z). The difference of the bounds there bounds 
 
 E[w] = p(x) needs step sizes that know nothing of the chains that they move: they are tuned on a pilot, then frozen, and
 the judged chains have noise of their own. C chains cost C (T - 1) L + C evaluations of the target.
+
+`tfp.mcmc.sample_annealed_importance_chain` (TFP 0.25) is not built upon: its kernels keep log-density and gradient of
+the temperature before. On a Gaussian of precision 9 in three dimensions (two leapfrog steps of 0.2, T = 10) its mean
+weight is 0.83 of what it should be; tests/bounds/test_annealing.py has both side by side.
 """
 
 import warnings
@@ -150,7 +154,7 @@ def tune_step_sizes(
         num_leapfrog_steps: See `ais`; eps is tuned for this L.
         target_acceptance: In (0, 1).
         every: The pilot stops at every so manieth temperature only, and what lies between is interpolated: 4 makes it
-            four times as quick.
+            four times as quick. With few stops it lags behind where the right eps changes much.
 
     Returns:
         ``[T - 1, ...]``, in units of the start's standard deviations.
