@@ -5,6 +5,7 @@ The names here are those that most users need. Further rooms: `hvae_tf.data` (da
 and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.records` (records of runs).
 """
 
+from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.checkpoints import CheckpointError
@@ -32,6 +33,7 @@ from hvae_tf.training import TrainingResult, fit
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "AISResult",
     "HVAE",
     "IWAE",
     "TEMPERINGS",
@@ -65,6 +67,7 @@ __all__ = [
     "Target",
     "TrainBatches",
     "TrainingResult",
+    "ais",
     "conv_decoder",
     "conv_encoder",
     "dense_decoder",
@@ -77,5 +80,7 @@ __all__ = [
     "load",
     "log_weight",
     "positive_softplus",
+    "reverse_ais",
+    "tune_step_sizes",
     "use_cores",
 ]

@@ -17,6 +17,7 @@ from hvae_tf.bounds.elbo import elbo_sample, log_weight
 from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.flows.flow import FlowResult, IdentityFlow
+from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.events import check_encoder, fold_in, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
@@ -57,7 +58,7 @@ class BatchCounter(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(Inference, keras.Model):
+class FlowVAE(Inference, Annealing, keras.Model):
     """A variational auto-encoder whose posterior is q0(z_0|x) = N(mean, diag sd^2) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
@@ -123,6 +124,7 @@ class FlowVAE(Inference, keras.Model):
         self._posterior_graph = _graph(self._posterior_samples, *batch)
         self._elbo_graph = _graph(self._elbo_samples, *batch)
         self._log_weight_graph = _graph(self._log_weight_samples, *batch)
+        self._annealing_graphs = None
         self.build((None, *self.event_shape))
 
     def _make_flow(self, flow):
