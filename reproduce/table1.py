@@ -64,8 +64,8 @@ def load_data(args):
 
 def list_runs(args, runs, store) -> None:
     """Prints each run's state and how long what is left of it may take here."""
-    from reproduce.table1_cells import state_of
-    from reproduce.table1_estimate import Estimator
+    from reproduce.mnist.cells import state_of
+    from reproduce.mnist.estimate import Estimator
 
     states = {run: state_of(run, args.config, args.evaluation, store) for run in runs}
     estimator = Estimator(args.config, args.evaluation, load_data(args))
@@ -83,7 +83,7 @@ def work(args, runs, store) -> None:
     """Does the runs, none of them done; those that another call has are waited for at the end."""
     import shutil
 
-    from reproduce.table1_cells import do_run, state_of
+    from reproduce.mnist.cells import do_run, state_of
 
     data = load_data(args)
 
@@ -113,8 +113,8 @@ def main(argv=None) -> int:
 def make_table(args) -> int:
     """Does what is missing, then writes table and figures; gives the exit status."""
     import hvae_tf
-    from reproduce.table1_cells import make_runs, state_of
-    from reproduce.table1_report import write_report
+    from reproduce.mnist.cells import make_runs, state_of
+    from reproduce.mnist.report import write_report
 
     if args.cores:
         hvae_tf.use_cores(args.cores)

@@ -14,17 +14,10 @@ import hvae_tf
 from hvae_tf.data import from_arrays
 from reproduce import configs, table1
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS, Evaluation, Table1Config, Table1Preset
-from reproduce.table1_cells import (
-    Run,
-    configuration,
-    evaluate,
-    make_runs,
-    paper_runs,
-    posterior_correlation,
-    satisfies,
-    state_of,
-)
-from reproduce.table1_report import table_csv, table_markdown, write_report
+from reproduce.mnist.cells import Run, configuration, make_runs, paper_runs, state_of
+from reproduce.mnist.evaluation import evaluate, satisfies
+from reproduce.mnist.pictures import posterior_correlation
+from reproduce.mnist.report import table_csv, table_markdown, write_report
 
 TINY = Table1Config(
     dataset="digits", limit=(100, 40, 30), max_epochs=2, patience=None, batch_size=50, latent_size=3, hidden_units=8,
@@ -117,7 +110,7 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
         started.set()
         store.write(fixture_record(run.cell, run.seed, [1.0, 1.0, 1.0], TINY, images=10_000))
 
-    monkeypatch.setattr("reproduce.table1_cells.do_run", do_run)
+    monkeypatch.setattr("reproduce.mnist.cells.do_run", do_run)
     claimed = threading.Event()
 
     def other_process():

@@ -12,11 +12,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
 
 from hvae_tf.records import RecordError, RunStore, atomic_write, read_record
 from reproduce.configs import TABLE1_CELLS, Cell, Evaluation
-from reproduce.table1_cells import paper_runs as runs_of_the_paper
+from reproduce.mnist.cells import paper_runs as runs_of_the_paper
+from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
+from reproduce.tables import fixed, markdown, png, t_half_width
 
 COLUMNS = (
     "cell", "K", "tempering", "step_size", "seed", "epochs", "neg_elbo", "neg_elbo_sd", "nll", "nll_sd", "paper_nll",
@@ -38,12 +39,12 @@ def write_report(folder: Path) -> list[Path]:
         "table1.md": table_markdown(records),
         "training_curves.png": training_curves(records),
     }
-    shown = _pictures(folder, records)
+    shown = load_pictures(folder, _by_cell(records))
     if shown:
         contents |= {
             "samples.png": samples(shown),
             "reconstructions.png": reconstructions(shown),
-            "posterior_correlation.png": posterior_correlation(shown),
+            "posterior_correlation.png": posterior_correlation_figure(shown),
         }
     for name, data in contents.items():
         atomic_write(folder / name, data)
@@ -85,10 +86,6 @@ def _paper_mean(record, name: str) -> float:
     return float(np.mean([float(run[name]) for run in runs])) if runs else math.nan
 
 
-def _number(value: float, digits: int = 2) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
 def table_csv(records) -> str:
     """One row a run; the standard deviations are those of its repeated evaluations."""
     buffer = io.StringIO()
@@ -100,19 +97,16 @@ def table_csv(records) -> str:
         neg_elbo, nll = (_mean_and_sd(results[name]) for name in ("neg_elbo", "nll"))
         writer.writerow([
             cell, spec.num_leapfrog_steps or "", spec.tempering, spec.step_size, record["seed"],
-            results["training"]["epochs"], *(_number(v, 4) for v in (*neg_elbo, *nll)),
-            _number(_paper_mean(record, "nll")),
+            results["training"]["epochs"], *(fixed(v, 4) for v in (*neg_elbo, *nll)),
+            fixed(_paper_mean(record, "nll")),
         ])  # fmt: skip
     return buffer.getvalue()
 
 
 def _over_seeds(means: list[float]) -> str:
     """Mean over seeds, with the half width of its 95 % t-interval where there are several."""
-    mean = float(np.mean(means))
-    if len(means) < 2:
-        return f"{mean:.2f}"
-    half = stats.t.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / math.sqrt(len(means))
-    return f"{mean:.2f} ± {half:.2f}"
+    mean = f"{float(np.mean(means)):.2f}"
+    return mean if len(means) < 2 else f"{mean} ± {t_half_width(means):.2f}"
 
 
 def table_markdown(records) -> str:
@@ -128,9 +122,9 @@ def table_markdown(records) -> str:
             cell, len(group), "/".join(str(r["results"]["training"]["epochs"]) for r in group),
             "/".join(sorted({_judged(r) for r in group})),
             _over_seeds(means["neg_elbo"]), _over_seeds(means["nll"]),
-            _number(float(np.std(means["nll"], ddof=1)) if len(group) > 1 else math.nan),
-            _number(float(np.nanmax(noise)) if not np.all(np.isnan(noise)) else math.nan, 3), _number(max(image)),
-            _number(_paper_mean(group[0], "neg_elbo")), _number(_paper_mean(group[0], "nll")),
+            fixed(float(np.std(means["nll"], ddof=1)) if len(group) > 1 else math.nan),
+            fixed(float(np.nanmax(noise)) if not np.all(np.isnan(noise)) else math.nan, 3), fixed(max(image)),
+            fixed(_paper_mean(group[0], "neg_elbo")), fixed(_paper_mean(group[0], "nll")),
             "/".join(run["epochs"] for run in _paper(group[0])),
             f"{np.mean([r['results']['posterior_correlation'] for r in group]):.4f}",
         ])  # fmt: skip
@@ -140,7 +134,6 @@ def table_markdown(records) -> str:
         "s.e. over images",
         "paper −ELBO", "paper NLL", "paper epochs", "posterior correlation",
     ]  # fmt: skip
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows]]
     early = "no early stopping" if config["patience"] is None else f"early stopping after {config['patience']}"
     label = f" **Cheap look: not the protocol's {full.samples} samples on all test images.**" if cheap else ""
     return "\n".join([
@@ -150,7 +143,7 @@ def table_markdown(records) -> str:
         f"{config['learning_rate']:g}, batches of {config['batch_size']}, at most {config['max_epochs']} epochs, "
         f"{early}. Each model is judged on the first so many test images, binarised once, with so many importance "
         f"samples, so many times, as its row says.{label}\n",
-        *lines,
+        markdown(head, rows),
         "",
         "± is the half width of a 95 % t-interval over seeds (absent with one seed). The spreads are apart: over "
         "seeds (trainings), over evaluations of one model (importance sampling's noise), and the standard error that "
@@ -179,13 +172,6 @@ def _is_cheap(records) -> bool:
 # ---------------------------------------------------------------------------------------------------------- figures
 
 
-def _png(fig) -> bytes:
-    buffer = io.BytesIO()
-    fig.savefig(buffer, dpi=110, metadata={"Software": None})
-    plt.close(fig)
-    return buffer.getvalue()
-
-
 def training_curves(records) -> bytes:
     """Validation -ELBO against epochs, a line a run, a colour a cell."""
     fig, axis = plt.subplots(figsize=(7.5, 4.6))
@@ -200,79 +186,4 @@ def training_curves(records) -> bytes:
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     fig.tight_layout()
-    return _png(fig)
-
-
-def _pictures(folder: Path, records) -> list[tuple[str, float, dict]]:
-    """(cell, posterior correlation, arrays) of the first run of each cell that has pictures."""
-    shown = []
-    for cell, group in _by_cell(records).items():
-        path = folder / "pictures" / f"{group[0]['name']}.npz"
-        if path.exists():
-            with np.load(path) as arrays:
-                shown.append((cell, group[0]["results"]["posterior_correlation"], dict(arrays)))
-    return shown
-
-
-def _grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images ``[n, H, W, C]`` side by side, white lines between."""
-    rows = [
-        np.concatenate(
-            [np.pad(i, ((1, 1), (1, 1), (0, 0)), constant_values=128) for i in images[k : k + columns]], axis=1
-        )
-        for k in range(0, len(images), columns)
-    ]
-    return np.concatenate(rows)
-
-
-def _show(axis, image, title=None):
-    axis.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    if title:
-        axis.set_title(title, fontsize=9)
-
-
-def samples(shown) -> bytes:
-    """Samples from the prior (pixel probabilities), a panel a cell."""
-    columns = min(4, len(shown))
-    rows = -(-len(shown) // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(3.0 * columns, 3.2 * rows), squeeze=False)
-    for axis in axes.ravel():
-        axis.axis("off")
-    for axis, (cell, _, arrays) in zip(axes.ravel(), shown, strict=False):
-        axis.axis("on")
-        _show(axis, _grid(arrays["samples"], 6), cell)
-    fig.tight_layout()
-    return _png(fig)
-
-
-def reconstructions(shown) -> bytes:
-    """Binarised test images, and each cell's reconstruction of them below."""
-    strips = [("test images", shown[0][2]["originals"]), *((cell, a["reconstructions"]) for cell, _, a in shown)]
-    fig, axes = plt.subplots(len(strips), 1, figsize=(8.0, 0.85 * len(strips)), squeeze=False)
-    for axis, (name, images) in zip(axes[:, 0], strips, strict=True):
-        _show(axis, _grid(images, len(images)))
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    fig.tight_layout()
-    return _png(fig)
-
-
-def posterior_correlation(shown) -> bytes:
-    """Correlations between latents given the first test image, a panel a cell, with the number over images."""
-    columns = min(4, len(shown))
-    rows = -(-len(shown) // columns)
-    size = (3.0 * columns + 0.8, 3.3 * rows)
-    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.ravel():
-        axis.axis("off")
-    for axis, (cell, correlation, arrays) in zip(axes.ravel(), shown, strict=False):
-        axis.axis("on")
-        matrix = arrays["correlation"].astype(float)
-        np.fill_diagonal(matrix, 0.0)
-        drawn = axis.imshow(matrix, cmap="RdBu_r", vmin=-0.3, vmax=0.3)
-        axis.set_title(f"{cell}: r.m.s. {correlation:.3f}", fontsize=9)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    fig.colorbar(drawn, ax=axes, shrink=0.8, label="correlation given the image")
-    return _png(fig)
+    return png(fig, 110)

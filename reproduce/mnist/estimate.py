@@ -11,7 +11,8 @@ import numpy as np
 from hvae_tf.data import ImageData, TrainBatches
 from hvae_tf.records import RunStore
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
-from reproduce.table1_cells import ELBO_SAMPLES, Run, build
+from reproduce.mnist.cells import Run, build
+from reproduce.mnist.evaluation import ELBO_SAMPLES
 
 TIMED_STEPS = 10
 

@@ -6,24 +6,19 @@ is recorded. Each stage is skipped where its result stands.
 
 import csv
 import dataclasses
-import io
-import json
 import sys
-import time
 from pathlib import Path
 
 import keras
-import numpy as np
 
 import hvae_tf
 from hvae_tf.data import ImageData, TrainBatches
-from hvae_tf.records import RunStore, atomic_write, fingerprint, make_record
+from hvae_tf.records import RunStore, atomic_write, make_record
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config, Table1Preset
+from reproduce.mnist.evaluation import evaluate, satisfies
+from reproduce.mnist.pictures import pictures
 
-PAPER_RUNS = Path(__file__).with_name("data") / "paper_table1_runs.csv"
-IMAGES_PER_BLOCK = 100
-ELBO_SAMPLES = 10
-CORRELATION_IMAGES, CORRELATION_SAMPLES = 20, 2000
+PAPER_RUNS = Path(__file__).parent.with_name("data") / "paper_table1_runs.csv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,86 +105,6 @@ def train(run: Run, config: Table1Config, data: ImageData, folder: Path, **kwarg
         configuration=configuration(run, config), **kwargs,
     )  # fmt: skip
     return model, result
-
-
-# ------------------------------------------------------------------------------------------------------- evaluation
-
-
-def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progress=lambda fraction: None) -> dict:
-    """-ELBO and NLL in nats on binarised test images, `repeats` times; block by block, each block kept in `path`.
-
-    Returns:
-        Means over images for each repeat, and the standard deviations over images.
-    """
-    x = data.binarised("test")[: evaluation.images]
-    key = {"evaluation": dataclasses.asdict(evaluation), "weights": fingerprint(*model.get_weights())}
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    if {name: kept.get(name) for name in key} != key:
-        kept = {**key, "blocks": {}, "seconds": 0.0}
-    blocks = range(0, len(x), IMAGES_PER_BLOCK)
-    for repeat in range(evaluation.repeats):
-        for number, start in enumerate(blocks):
-            if f"{repeat}/{start}" not in kept["blocks"]:
-                began = time.monotonic()
-                block, seed = x[start : start + IMAGES_PER_BLOCK], 1 + repeat + evaluation.repeats * number
-                elbo = model.elbo(block, num_samples=min(ELBO_SAMPLES, evaluation.samples), seed=seed)
-                log_likelihood = model.log_likelihood(block, evaluation.samples, seed=seed).value
-                kept["blocks"][f"{repeat}/{start}"] = [np.round(v, 4).tolist() for v in (elbo, log_likelihood)]
-                kept["seconds"] += time.monotonic() - began
-                atomic_write(path, json.dumps(kept))
-            progress((repeat * len(blocks) + number + 1) / (evaluation.repeats * len(blocks)))
-    values = np.array([
-        np.concatenate([kept["blocks"][f"{repeat}/{start}"] for start in blocks], axis=1)
-        for repeat in range(evaluation.repeats)
-    ])  # fmt: skip
-    neg_elbo, nll = -values[:, 0], -values[:, 1]
-    return {
-        "evaluation": {**dataclasses.asdict(evaluation), "images": len(x), "of": len(data.test)},
-        "neg_elbo": neg_elbo.mean(axis=1),
-        "nll": nll.mean(axis=1),
-        "neg_elbo_image_sd": neg_elbo.mean(axis=0).std(ddof=1),
-        "nll_image_sd": nll.mean(axis=0).std(ddof=1),
-        "evaluation_seconds": kept["seconds"],
-    }
-
-
-def satisfies(found: dict, wanted: Evaluation) -> bool:
-    """Whether an evaluation on record is at least the one asked for."""
-    images = found["of"] if wanted.images is None else min(wanted.images, found["of"])
-    return found["images"] >= images and found["samples"] >= wanted.samples and found["repeats"] >= wanted.repeats
-
-
-def posterior_correlation(model, x: np.ndarray) -> tuple[float, np.ndarray]:
-    """How far the latents of an image are from independent given the image.
-
-    Args:
-        model: The model.
-        x: ``[B, H, W, C]``, binarised images.
-
-    Returns:
-        The root mean square correlation between two latents under the posterior, over images and pairs, less what
-        independent latents would show in as many samples; and the first image's correlation matrix ``[l, l]``.
-    """
-    z = model.encode(x, num_samples=CORRELATION_SAMPLES, seed=0)
-    correlations = np.array([np.corrcoef(z[:, i].T) for i in range(z.shape[1])])
-    off = correlations[:, ~np.eye(z.shape[-1], dtype=bool)]
-    mean_square = np.mean(np.square(off)) - 1.0 / (CORRELATION_SAMPLES - 1)
-    return float(np.sign(mean_square) * np.sqrt(abs(mean_square))), correlations[0]
-
-
-def pictures(model, data: ImageData) -> tuple[float, bytes]:
-    """The posterior's correlation, and an npz of what the figures show of this model."""
-    x = data.binarised("test")[:CORRELATION_IMAGES]
-    correlation, matrix = posterior_correlation(model, x)
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        samples=np.round(255 * model.sample(36, seed=0)).astype(np.uint8),
-        originals=np.round(255 * x[:12]).astype(np.uint8),
-        reconstructions=np.round(255 * model.reconstruct(x[:12])).astype(np.uint8),
-        correlation=matrix.astype(np.float16),
-    )
-    return correlation, buffer.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------------------- a run
