@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer  # noqa: E402
+from reproduce.command import answer, folder  # noqa: E402
 from reproduce.configs import BUDGET_CANDIDATES, TABLE1_PRESETS  # noqa: E402
 
 
@@ -24,8 +24,8 @@ def main(argv=None) -> int:
     """Trains the candidates and writes what they reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=TABLE1_PRESETS, default="budget")
-    parser.add_argument("--data-dir", type=Path, help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
-    parser.add_argument("--out", type=Path, help="output folder (default: results/table1/PRESET)")
+    parser.add_argument("--data-dir", type=folder, help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
+    parser.add_argument("--out", type=folder, help="output folder (default: results/table1/PRESET)")
     parser.set_defaults(force=False)
     args = parser.parse_args(argv)
     args.out = args.out or ROOT / "results" / "table1" / args.preset
@@ -35,27 +35,37 @@ def main(argv=None) -> int:
 def choose(args) -> int:
     """Trains the candidates on the preset's data; gives the exit status."""
     from hvae_tf.checkpoints import CheckpointError
-    from hvae_tf.data import DataError, load
+    from hvae_tf.data import DataError
     from hvae_tf.divergence import DivergenceError
+    from hvae_tf.records import RecordError
+
+    try:
+        print(compare(args))
+    except (DataError, CheckpointError, DivergenceError, RecordError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def compare(args) -> Path:
+    """Trains every candidate and writes what each reached; gives the page."""
+    from hvae_tf.data import load
     from hvae_tf.records import atomic_write
-    from reproduce.mnist.cells import Run, train
+    from reproduce.mnist.cells import Run
+    from reproduce.mnist.training import train
     from reproduce.tables import markdown
 
     base = TABLE1_PRESETS[args.preset].config
     rows = []
-    try:
-        data = load(base.dataset, args.data_dir, limit=base.limit)
-        for rate, schedule in BUDGET_CANDIDATES:
-            config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
-            # the preset's own choice is a run of its table, so it is trained once
-            run = Run("vae", 0)
-            folder = args.out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
-            _, result = train(run, config, data, folder, verbose=2)
-            losses = (result.history["val_loss"][-1], result.best_loss)
-            rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
-    except (DataError, CheckpointError, DivergenceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    data = load(base.dataset, args.data_dir, limit=base.limit)
+    for rate, schedule in BUDGET_CANDIDATES:
+        config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
+        # the preset's own choice is a run of its table, so it is trained once
+        run = Run("vae", 0)
+        kept = args.out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
+        _, result = train(run, config, data, kept, verbose=2)
+        losses = (result.history["val_loss"][-1], result.best_loss)
+        rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
     rows.sort(key=lambda row: float(row[-1]))
     head = ("learning_rate", "schedule", "epochs", "validation_neg_elbo_last", "validation_neg_elbo_best")
     atomic_write(args.out / "schedule.csv", "\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
@@ -67,8 +77,7 @@ def choose(args) -> int:
         f"{base.schedule}, for every cell.\n\n"
     )
     atomic_write(args.out / "schedule.md", text + markdown(head, rows) + "\n")
-    print(args.out / "schedule.md")
-    return 0
+    return args.out / "schedule.md"
 
 
 if __name__ == "__main__":

@@ -1,22 +1,10 @@
-"""Table 1's work: how one cell with one seed becomes a trained model, a record and some pictures.
-
-A run trains (resuming from its last checkpoint), saves its model, is evaluated block by block (resuming there too), and
-is recorded. Each stage is skipped where its result stands.
-"""
+"""Table 1's runs: which there are, their names, what their records say they are, and what the paper has of them."""
 
 import csv
 import dataclasses
-import sys
 from pathlib import Path
 
-import keras
-
-import hvae_tf
-from hvae_tf.data import ImageData, TrainBatches
-from hvae_tf.records import RunStore, atomic_write, make_record
-from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config, Table1Preset
-from reproduce.mnist.evaluation import evaluate, satisfies
-from reproduce.mnist.pictures import pictures
+from reproduce.configs import TABLE1_CELLS, Table1Config, Table1Preset
 
 PAPER_RUNS = Path(__file__).parent.with_name("data") / "paper_table1_runs.csv"
 
@@ -32,6 +20,25 @@ class Run:
     def name(self) -> str:
         """Unique among runs; the name of its record and its model."""
         return f"{self.cell}-seed{self.seed}"
+
+
+def label(cell: str, short: bool = False) -> str:
+    """What a reader calls a cell: ``k5-free`` is "HVAE, K = 5, free tempering, a step size for each step".
+
+    Args:
+        cell: Its name in `TABLE1_CELLS`.
+        short: For figures: two short lines at most.
+    """
+    spec = TABLE1_CELLS[cell]
+    if spec.model != "hvae":
+        return "VAE" if spec.model == "vae" else f"IWAE, L = {spec.num_samples}"
+    parts = [f"HVAE, K = {spec.num_leapfrog_steps}", f"{spec.tempering.replace('none', 'no')} tempering"]
+    if short:
+        kind = "" if spec.num_leapfrog_steps == 1 else ", one ε" if spec.step_size == "shared" else ", ε per step"
+        return f"{parts[0]}\n{parts[1]}{kind}"
+    if spec.num_leapfrog_steps > 1:
+        parts.append("one step size for all steps" if spec.step_size == "shared" else "a step size for each step")
+    return ", ".join(parts)
 
 
 def paper_runs(cell: str) -> list[dict[str, str]]:
@@ -55,120 +62,22 @@ def make_runs(preset: Table1Preset, cells=None, seeds=None) -> list[Run]:
     return runs
 
 
-def configuration(run: Run, config: Table1Config) -> dict:
-    """What a record of this run is a record of; how it was evaluated stands with its results."""
+def training_configuration(run: Run, config: Table1Config) -> dict:
+    """What a training depends on, as checkpoints have it; the cell's kind of step size goes with the cell's name."""
     return {"cell": run.cell, **dataclasses.asdict(TABLE1_CELLS[run.cell]), **dataclasses.asdict(config)}
 
 
-def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.Model:
-    """The compiled, untrained model; `steps` is the number of optimiser steps that a schedule spans."""
-    spec = TABLE1_CELLS[run.cell]
-    sizes = {
-        "image_shape": data.image_shape,
-        "latent_size": config.latent_size,
-        "hidden_units": config.hidden_units,
-        "filters": config.filters,
-        "seed": run.seed,
-    }
-    encoder = hvae_tf.conv_encoder(**sizes)
-    decoder = hvae_tf.conv_decoder(**sizes, output_bias=data.mean_logit())
-    if spec.model == "hvae":
-        model = hvae_tf.HVAE(
-            encoder,
-            decoder,
-            spec.num_leapfrog_steps,
-            tempering=config.fixed_tempering if spec.tempering == "fixed" else spec.tempering,
-            step_size=config.step_size,
-            max_step_size=config.max_step_size,
-            step_size_per="step" if spec.step_size == "per_step" else "flow",
-            inv_sqrt_beta_0=config.inv_sqrt_beta_0,
-            alpha=config.alpha,
-            seed=run.seed,
-        )
-    elif spec.model == "iwae":
-        model = hvae_tf.IWAE(encoder, decoder, num_samples=spec.num_samples, seed=run.seed)
-    else:
-        model = hvae_tf.VAE(encoder, decoder, seed=run.seed)
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
-    model.compile(keras.optimizers.Adamax(rate))
-    return model
+def configuration(run: Run, config: Table1Config) -> dict:
+    """What a record of this run is a record of; how it was evaluated stands with its results.
 
-
-def train(run: Run, config: Table1Config, data: ImageData, folder: Path, **kwargs):
-    """Trains a run, or goes on with it; gives the model at its best validation ELBO, and the `TrainingResult`."""
-    batches = TrainBatches(data, config.batch_size, run.seed)
-    model = build(run, config, data, config.max_epochs * batches.steps_per_epoch)
-    result = hvae_tf.fit(
-        model, batches, data.binarised("validation"), folder, max_epochs=config.max_epochs, patience=config.patience,
-        configuration=configuration(run, config), **kwargs,
-    )  # fmt: skip
-    return model, result
-
-
-# ------------------------------------------------------------------------------------------------------------- a run
-
-
-def state_of(run: Run, config: Table1Config, evaluation: Evaluation, store: RunStore) -> str:
-    """``"done"``, ``"trained"`` (its evaluation is less than asked for), ``"started"`` or ``"missing"``.
-
-    Raises:
-        RecordError: If there is a record of another configuration.
+    ``step_size`` is the initial eps; the cell's field of that name stands as ``step_size_per``.
     """
-    if store.done(run.name, configuration(run, config), run.seed):
-        found = store.read(run.name)["results"]["evaluation"]
-        return "done" if satisfies(found, evaluation) else "trained"
-    return "started" if (store.folder / "work" / run.name).exists() else "missing"
+    return {**training_configuration(run, config), "step_size_per": TABLE1_CELLS[run.cell].step_size}
 
 
-def do_run(
-    run: Run, config, evaluation, data: ImageData, store: RunStore, verbose=2, tensorboard=False, afresh=False
-) -> None:
-    """Trains, saves, evaluates and records a run, going on where it was; `afresh` leaves an old record out of account.
+def comparable(wanted: dict, found: dict) -> dict:
+    """The configuration `wanted`, as a record with the configuration `found` would have it.
 
-    What is finished stands until the new model is trained.
+    Records used to lack ``step_size_per``: the cell's name says it, so such a record stands.
     """
-    work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
-    if not afresh and store.path(run.name).exists() and model_path.exists():  # trained: only its evaluation is wanting
-        record = store.read(run.name)
-        history, training = record["history"], record["results"]["training"]
-        model = keras.models.load_model(model_path)
-    else:
-        model, result = train(run, config, data, work, verbose=verbose, tensorboard=tensorboard)
-        history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
-        store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
-        _save(model, model_path)
-    say = _printer(run.name) if verbose else lambda fraction: None
-    results = evaluate(model, data, evaluation, work / "evaluation.json", say)
-    results["training"], results["parameters"] = training, model.count_params()
-    results["posterior_correlation"], images = pictures(model, data)
-    atomic_write(store.folder / "pictures" / f"{run.name}.npz", images)
-    store.write(
-        make_record(
-            run.name,
-            configuration=configuration(run, config),
-            seed=run.seed,
-            data_fingerprint=data.fingerprint,
-            history=history,
-            wall_seconds=training["wall_seconds"] + results["evaluation_seconds"],
-            results=results,
-        )
-    )
-
-
-def _save(model, path: Path) -> None:
-    """Saves a model without its optimiser, which would treble its size; atomic."""
-    model.compile(optimizer=None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.keras")
-    model.save(temporary)
-    temporary.replace(path)
-
-
-def _printer(name):
-    def say(fraction):
-        end = "\n" if fraction >= 1 else ""
-        print(f"\r{name}: evaluation {100 * fraction:5.1f} %", end=end, file=sys.stderr, flush=True)
-
-    return say
+    return wanted if "step_size_per" in found else {k: v for k, v in wanted.items() if k != "step_size_per"}
