@@ -11,9 +11,11 @@ import sys
 
 import numpy as np
 from harness.command import FOLDER, answer, integers, make_parser, parse
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
+
+from reproduce.tables import markdown
 
 DIFFERENTIATIONS = ("backprop", "checkpoint", "reversible")
 INV_SQRT_BETAS_0 = (1.22, 5.0)
@@ -111,7 +113,7 @@ def work(args) -> None:
         f"Relative error, in norm over all weights, of float32 gradients of the bound against `backprop` in float64; "
         f"batch {batch}, the paper's networks, step size 0.2. `refused`: the walk back ended "
         "too far from where it should, and raised an error.",
-        table(("weights", "1/sqrt(beta_0)", "K", *DIFFERENTIATIONS), lines),
+        markdown(("weights", "1/sqrt(beta_0)", "K", *DIFFERENTIATIONS), lines),
     )  # fmt: skip
 
 
