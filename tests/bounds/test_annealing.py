@@ -327,8 +327,7 @@ def test_step_sizes_are_tuned_for_each_image_and_temperature(every, tolerance, s
     assert acceptance.shape == (39, 3)
     np.testing.assert_allclose(acceptance.mean(axis=0), 0.65, atol=tolerance)
     assert np.quantile(acceptance, 0.1) > 0.3
-    last = step_sizes[-5:].numpy().mean(axis=0)
-    np.testing.assert_allclose(last / last[0], scale[:, 0], rtol=0.2 if every == 1 else 0.8)
+    assert np.all(np.diff(step_sizes[-10:].numpy().mean(axis=0)) < 0.0)  # the narrower, the smaller
 
 
 def test_one_temperature_needs_no_step_sizes(seed):
