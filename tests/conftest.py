@@ -30,13 +30,19 @@ def z_score():
 
 
 @pytest.fixture(scope="session")
-def unkicked_step():
+def unkicked_integrator():
     """A planted error: leapfrog that drifts with the momentum it had before the half kick."""
+    from hvae_tf.dynamics.integrator import Integrator
+    from hvae_tf.dynamics.leapfrog import PhaseState
 
-    def step(target, state, step_size):
-        z = state.z + step_size * state.rho
-        log_joint, grad = target.value_and_grad(z)
-        rho = state.rho + 0.5 * step_size * (state.grad + grad)
-        return state._replace(z=z, rho=rho, log_joint=log_joint, grad=grad)
+    class Unkicked(Integrator):
+        def init(self, target, z, rho):
+            return PhaseState(z, rho, *target.value_and_grad(z))
 
-    return step
+        def step(self, target, state, step_size):
+            z = state.z + step_size * state.rho
+            log_joint, grad = target.value_and_grad(z)
+            rho = state.rho + 0.5 * step_size * (state.grad + grad)
+            return PhaseState(z, rho, log_joint, grad)
+
+    return Unkicked()

@@ -1,5 +1,7 @@
 """log p(x) by importance sampling: streamed in chunks, in log space, with its standard error."""
 
+import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,16 +11,20 @@ from hvae_tf.checks import check_count
 
 
 class Estimate(NamedTuple):
-    """An estimate of log p(x).
+    """An estimate of log p(x) from weights w_1..w_S.
 
     Attributes:
         value: ``[...]``, log of the mean weight, in nats; in expectation a lower bound of log p(x).
-        standard_error: ``[...]``, by the delta method: std(w) / (mean(w) sqrt(S)). It says nothing of a mode that no
-            sample found.
+        standard_error: ``[...]``, by the delta method: std(w) / (mean(w) sqrt(S)). It is as good as the weights' own
+            variance is known: where `effective_sample_size` is a few (below ten, say), a handful of weights made the
+            estimate, the largest is likely still to come, and the error is too small. It says nothing of a mode that
+            no sample found.
+        effective_sample_size: ``[...]``, (sum w)^2 / sum w^2, from 1 to S.
     """
 
     value: tf.Tensor
     standard_error: tf.Tensor
+    effective_sample_size: tf.Tensor
 
 
 class LogMeanExp(NamedTuple):
@@ -43,6 +49,11 @@ class LogMeanExp(NamedTuple):
             tf.cast(tf.shape(log_weights)[0], log_weights.dtype),
         )
 
+    @classmethod
+    def over(cls, chunks: Iterable[tf.Tensor]) -> "LogMeanExp":
+        """From chunks of log weights ``[S_i, ...]``, one at least, taken one after the other."""
+        return functools.reduce(cls.merge, map(cls.of, chunks))
+
     def merge(self, other: "LogMeanExp") -> "LogMeanExp":
         """Both samples together."""
         return LogMeanExp(
@@ -57,7 +68,8 @@ class LogMeanExp(NamedTuple):
         # var(w)/mean(w)^2 = S sum w^2 / (sum w)^2 - 1, with S/(S-1) for the unbiased variance
         relative = tf.exp(self.log_sum_squares - 2.0 * self.log_sum + log_count) - 1.0
         variance = tf.maximum(relative, 0.0) / (self.count - 1.0)
-        return Estimate(self.log_sum - log_count, tf.sqrt(variance))
+        effective = tf.exp(2.0 * self.log_sum - self.log_sum_squares)
+        return Estimate(self.log_sum - log_count, tf.sqrt(variance), effective)
 
 
 def _log_add_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -69,7 +81,7 @@ def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_
 
     Args:
         sample_log_weights: ``(num_samples, seed) -> [num_samples, ...]``: that many fresh log weights, the *sampled*
-            ones (`hamiltonian_log_weight`), never Rao-Blackwellised terms. `seed` is an int32 pair.
+            ones (`log_weight`), never Rao-Blackwellised terms. `seed` is an int32 pair.
         num_samples: S >= 1.
         seed: An int, or an int32 pair as TensorFlow's stateless functions take it.
         chunk_size: Samples held at once, >= 1; it bounds the memory. The samples drawn depend on it.
@@ -83,11 +95,8 @@ def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     seed = tf.convert_to_tensor([0, seed] if isinstance(seed, (int, np.integer)) else seed, tf.int32)
-    total: LogMeanExp | None = None
-    for chunk, start in enumerate(range(0, num_samples, chunk_size)):
-        size = min(chunk_size, num_samples - start)
-        log_weights = sample_log_weights(size, tf.random.experimental.stateless_fold_in(seed, chunk))
-        part = LogMeanExp.of(log_weights)
-        total = part if total is None else total.merge(part)
-    assert total is not None  # num_samples >= 1
-    return total.estimate()
+    chunks = (
+        sample_log_weights(min(chunk_size, num_samples - start), tf.random.experimental.stateless_fold_in(seed, chunk))
+        for chunk, start in enumerate(range(0, num_samples, chunk_size))
+    )
+    return LogMeanExp.over(chunks).estimate()

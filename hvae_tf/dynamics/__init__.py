@@ -1,1 +1,1 @@
-"""How a point moves: integrators and tempering."""
+"""How a point moves: integrators, tempering, and how the steps are differentiated."""

@@ -5,15 +5,14 @@
     rho'     = rho_half - eps/2 * grad U(z')       (9)
 
 grad U(z') closes this step and opens the next, so it travels in the state: K steps cost K + 1 gradients, not 2K.
-Tempering scales rho and leaves z where it is, so the gradient carried stays valid across it.
 """
 
-import abc
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
-from hvae_tf.targets.target import Target
+from hvae_tf.dynamics.integrator import ReversibleIntegrator
 
 
 class PhaseState(NamedTuple):
@@ -32,56 +31,18 @@ class PhaseState(NamedTuple):
     grad: tf.Tensor
 
 
-def initial_state(target: Target, z: tf.Tensor, rho: tf.Tensor) -> PhaseState:
-    """The state at (z, rho), both ``[..., l]``: one gradient evaluation."""
-    return PhaseState(z, rho, *target.value_and_grad(z))
+@keras.saving.register_keras_serializable("hvae_tf")
+class Leapfrog(ReversibleIntegrator):
+    """Equations (7)-(9), from `PhaseState` to `PhaseState`: one gradient evaluation, unit Jacobian.
 
-
-class ReversibleStep(abc.ABC):
-    """A step that evaluates the target once, at its end, and that the same step with -eps undoes.
-
-    It is given in two parts, before and after the evaluation, so that whoever walks it backwards can put one
-    evaluation to two uses.
+    Its parameter is eps, broadcasting with ``[..., l]``; the same step with -eps undoes it.
     """
 
-    @abc.abstractmethod
-    def open(self, z, rho, grad, step_size) -> tuple[tf.Tensor, tf.Tensor]:
-        """The new z, where the target is evaluated next, and the momentum until then."""
+    state_type = PhaseState
 
-    @abc.abstractmethod
-    def close(self, rho_half, grad, step_size) -> tf.Tensor:
-        """The new rho, given the gradient at the new z."""
+    def kick_drift(self, state, parameters):
+        rho_half = state.rho + 0.5 * parameters * state.grad  # (7)
+        return state._replace(z=state.z + parameters * rho_half, rho=rho_half)  # (8)
 
-    def __call__(self, target: Target, state: PhaseState, step_size: tf.Tensor) -> PhaseState:
-        """One step: one gradient evaluation, unit Jacobian.
-
-        Args:
-            target: What is sampled.
-            state: Where the step starts.
-            step_size: eps, broadcasting with ``[..., l]``.
-
-        Returns:
-            The state after the step.
-        """
-        z, rho_half = self.open(state.z, state.rho, state.grad, step_size)
-        log_joint, grad = target.value_and_grad(z)
-        return PhaseState(z, self.close(rho_half, grad, step_size), log_joint, grad)
-
-
-class Leapfrog(ReversibleStep):
-    """Equations (7)-(9)."""
-
-    def open(self, z, rho, grad, step_size):
-        rho_half = rho + 0.5 * step_size * grad  # (7)
-        return z + step_size * rho_half, rho_half  # (8)
-
-    def close(self, rho_half, grad, step_size):
-        return rho_half + 0.5 * step_size * grad  # (9)
-
-
-leapfrog_step = Leapfrog()
-
-
-def inverse_leapfrog_step(target: Target, state: PhaseState, step_size: tf.Tensor) -> PhaseState:
-    """The exact inverse of `leapfrog_step`: the same step with time reversed."""
-    return leapfrog_step(target, state, -step_size)
+    def kick(self, state, parameters):
+        return state._replace(rho=state.rho + 0.5 * parameters * state.grad)  # (9)

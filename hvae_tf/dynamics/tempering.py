@@ -8,13 +8,17 @@ A scheme works with b_k = 1/sqrt(beta_k), in which alpha_k = b_k / b_{k-1}.
 """
 
 import abc
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.variables import AddVariable, logit, tf_variable
+from hvae_tf.variables import logit
+
+INV_SQRT_BETA_0 = math.sqrt(1.5)  # where section 4.2 starts it
 
 
 class TemperingSchedule(NamedTuple):
@@ -35,40 +39,72 @@ class TemperingSchedule(NamedTuple):
 
 
 class Tempering(tf.Module, abc.ABC):
-    """A tempering scheme over K steps; calling it gives the `TemperingSchedule`.
+    """A tempering scheme. A flow builds it, for its K steps; calling it then gives the `TemperingSchedule`.
 
-    Args:
-        num_steps: K >= 1.
-        batch_shape: Shape of the independent repeats, each with its own parameters.
-        dtype: Floating type of the schedule.
-        add_variable: Creates the variables, see `hvae_tf.variables`.
+    A subclass makes its variables in `build` and gives `_schedule`, whose alphas multiply to sqrt(beta_0): bounds count
+    on that. To be saved with a model, it is registered with `keras.saving.register_keras_serializable`.
 
-    Raises:
-        ValueError: If K is not an integer of at least 1.
+    Attributes:
+        num_steps: K, or None as long as it is not built.
     """
 
-    def __init__(self, num_steps, *, batch_shape=(), dtype=tf.float32, add_variable: AddVariable = tf_variable):
+    def __init__(self):
         super().__init__(name=type(self).__name__)
+        self.num_steps: int | None = None
+
+    def build(self, num_steps: int, batch_shape=(), dtype=tf.float32) -> None:
+        """Makes the variables.
+
+        Args:
+            num_steps: K >= 1.
+            batch_shape: Shape of the independent repeats, each with its own parameters.
+            dtype: Floating type of the schedule.
+
+        Raises:
+            ValueError: If K is not an integer of at least 1, or it is built already.
+        """
+        if self.num_steps is not None:
+            raise ValueError(f"this {self.name} is built already, for K = {self.num_steps}; make one for each flow")
         self.num_steps = check_count("num_steps", num_steps)
         self._batch_shape = tuple(batch_shape)
         self._dtype = tf.as_dtype(dtype)
-        self._add_variable = add_variable
 
-    def _variable(self, name, value, shape):
-        return self._add_variable(name, np.broadcast_to(value, shape).astype(self._dtype.as_numpy_dtype))
+    def __call__(self) -> TemperingSchedule:
+        """The schedule as it stands.
+
+        Raises:
+            ValueError: If it is not built.
+        """
+        if self.num_steps is None:
+            raise ValueError(f"this {self.name} is not built; call build(num_steps), or hand it to a HamiltonianFlow")
+        return self._schedule(self.num_steps)
 
     @abc.abstractmethod
-    def __call__(self) -> TemperingSchedule: ...
+    def _schedule(self, num_steps: int) -> TemperingSchedule: ...
+
+    def _variable(self, name, value, shape):
+        return tf.Variable(np.broadcast_to(value, shape).astype(self._dtype.as_numpy_dtype), name=name)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON can hold them."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """The scheme of this configuration, not built."""
+        return cls(**config)
 
 
+@keras.saving.register_keras_serializable("hvae_tf")
 class NoTempering(Tempering):
     """alpha_k = 1, beta_0 = 1: plain Hamiltonian dynamics, homogeneous in time. No parameters."""
 
-    def __call__(self) -> TemperingSchedule:
+    def _schedule(self, num_steps):
         one = tf.ones(self._batch_shape, self._dtype)
-        return TemperingSchedule(one, (one,) * self.num_steps)
+        return TemperingSchedule(one, (one,) * num_steps)
 
 
+@keras.saving.register_keras_serializable("hvae_tf")
 class FixedTempering(Tempering):
     """The paper's fixed scheme: one learned beta_0, and quadratic in between (Algorithm 1).
 
@@ -77,31 +113,37 @@ class FixedTempering(Tempering):
     beta_0 is learned through 1/sqrt(beta_0) = 1 + exp(t).
 
     Args:
-        num_steps: K >= 1.
         inv_sqrt_beta_0: Initial 1/sqrt(beta_0) > 1.
-        **kwargs: See `Tempering`.
 
     Raises:
         ValueError: If inv_sqrt_beta_0 is not above 1.
     """
 
-    def __init__(self, num_steps, inv_sqrt_beta_0=5.0, **kwargs):
-        super().__init__(num_steps, **kwargs)
+    def __init__(self, inv_sqrt_beta_0: float = INV_SQRT_BETA_0):
+        super().__init__()
         if not (np.isfinite(inv_sqrt_beta_0) and inv_sqrt_beta_0 > 1.0):
             raise ValueError(f"inv_sqrt_beta_0 is {inv_sqrt_beta_0}; expected a finite 1/sqrt(beta_0) above 1")
-        self._t = self._variable("log_excess_inv_sqrt_beta_0", np.log(inv_sqrt_beta_0 - 1.0), self._batch_shape)
+        self.inv_sqrt_beta_0 = float(inv_sqrt_beta_0)
+
+    def build(self, num_steps, batch_shape=(), dtype=tf.float32):
+        super().build(num_steps, batch_shape, dtype)
+        self._t = self._variable("log_excess_inv_sqrt_beta_0", np.log(self.inv_sqrt_beta_0 - 1.0), self._batch_shape)
 
     def _inv_sqrt_beta(self, b_0, fraction):
         """1/sqrt(beta_k), at fraction = k/K."""
         return (1.0 - b_0) * fraction**2 + b_0
 
-    def __call__(self) -> TemperingSchedule:
+    def _schedule(self, num_steps):
         b_0 = 1.0 + tf.exp(self._t)
-        K = self.num_steps
+        K = num_steps
         b = [b_0, *(self._inv_sqrt_beta(b_0, k / K) for k in range(1, K)), tf.ones_like(b_0)]
         return TemperingSchedule(b_0, tuple(b[k] / b[k - 1] for k in range(1, K + 1)))
 
+    def get_config(self):
+        return {"inv_sqrt_beta_0": self.inv_sqrt_beta_0}
 
+
+@keras.saving.register_keras_serializable("hvae_tf")
 class ReleasedFixedTempering(FixedTempering):
     """Fixed tempering as the authors' released MNIST code has it: quadratic in 1/beta_k, not in 1/sqrt(beta_k).
 
@@ -112,31 +154,37 @@ class ReleasedFixedTempering(FixedTempering):
         return tf.sqrt((1.0 - b_0**2) * fraction**2 + b_0**2)
 
 
+@keras.saving.register_keras_serializable("hvae_tf")
 class FreeTempering(Tempering):
     """The paper's free scheme: every alpha_k is learned, and beta_0 = prod_k alpha_k^2.
 
     alpha_k = sigmoid(.).
 
     Args:
-        num_steps: K >= 1.
         alpha: Initial value of every alpha_k, in (0, 1).
-        **kwargs: See `Tempering`.
 
     Raises:
         ValueError: If alpha is outside (0, 1).
     """
 
-    def __init__(self, num_steps, alpha=0.9, **kwargs):
-        super().__init__(num_steps, **kwargs)
+    def __init__(self, alpha: float = 0.9):
+        super().__init__()
         if not 0.0 < alpha < 1.0:
             raise ValueError(f"alpha is {alpha}; expected a value in (0, 1)")
-        self._logit_alpha = self._variable("logit_alpha", logit(alpha), (self.num_steps, *self._batch_shape))
+        self.alpha = float(alpha)
 
-    def __call__(self) -> TemperingSchedule:
+    def build(self, num_steps, batch_shape=(), dtype=tf.float32):
+        super().build(num_steps, batch_shape, dtype)
+        self._logit_alpha = self._variable("logit_alpha", logit(self.alpha), (num_steps, *self._batch_shape))
+
+    def _schedule(self, num_steps):
         # log_sigmoid keeps beta_0 accurate where K is large and the alphas are small
         log_alphas = tf.math.log_sigmoid(self._logit_alpha)
         inv_sqrt_beta_0 = tf.exp(-tf.reduce_sum(log_alphas, axis=0))
         return TemperingSchedule(inv_sqrt_beta_0, tuple(tf.unstack(tf.exp(log_alphas))))
+
+    def get_config(self):
+        return {"alpha": self.alpha}
 
 
 TEMPERINGS = {
@@ -147,12 +195,14 @@ TEMPERINGS = {
 }
 
 
-def make_tempering(name: str, num_steps: int, **kwargs) -> Tempering:
-    """The scheme called `name`, one of `TEMPERINGS`.
+def get_tempering(tempering: str | Tempering) -> Tempering:
+    """A `Tempering`, or a new one of this name, one of `TEMPERINGS`.
 
     Raises:
-        ValueError: If the name is unknown; the message lists those accepted.
+        ValueError: If it is neither; the message lists those accepted.
     """
-    if name not in TEMPERINGS:
-        raise ValueError(f"unknown tempering {name!r}; accepted: {', '.join(TEMPERINGS)}")
-    return TEMPERINGS[name](num_steps, **kwargs)
+    if isinstance(tempering, Tempering):
+        return tempering
+    if not isinstance(tempering, str) or tempering not in TEMPERINGS:
+        raise ValueError(f"unknown tempering {tempering!r}; accepted: {', '.join(TEMPERINGS)}, or a Tempering")
+    return TEMPERINGS[tempering]()

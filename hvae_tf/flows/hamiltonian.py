@@ -1,92 +1,103 @@
-"""The Hamiltonian flow: K times a leapfrog step and a tempering of the momentum (Algorithm 1 of the paper)."""
+"""The Hamiltonian flow: K times a step of leapfrog and a tempering of the momentum (Algorithm 1 of the paper).
 
+Equation numbers are those of Caterini, Doucet & Sejdinovic (2018).
+"""
+
+import functools
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.dynamics.leapfrog import PhaseState, initial_state, leapfrog_step
-from hvae_tf.dynamics.tempering import TemperingSchedule, make_tempering
-from hvae_tf.flows.differentiation import DIFFERENTIATIONS
+from hvae_tf.densities import standard_normal_log_prob
+from hvae_tf.dynamics.adjoint import Adjoint, get_adjoint
+from hvae_tf.dynamics.integrator import Integrator, ReversibleIntegrator
+from hvae_tf.dynamics.leapfrog import Leapfrog
+from hvae_tf.dynamics.tempered_step import tempered
+from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.targets.target import Target
-from hvae_tf.variables import AddVariable, logit, tf_variable
+from hvae_tf.variables import logit
 
 STEP_SIZE_PER = ("flow", "step")
+PARTS = ("tempering", "integrator", "adjoint")
 
 
+@keras.saving.register_keras_serializable("hvae_tf")
 class HamiltonianFlow(Flow):
     """(z_0, rho_0) -> (z_K, rho_K), guided by the target's gradient; |det| = beta_0^(l/2).
 
-    K + 1 gradient evaluations of the target, and the last of them gives log p(x, z_K) too.
+    K + 1 gradient evaluations of the target, and the last of them gives log p(x, z_K) too. The defaults are those of
+    section 4.2.
 
     Args:
         event_size: l, the dimension of z.
         num_leapfrog_steps: K >= 1.
-        tempering: ``"none"``, ``"fixed"``, ``"fixed-released"`` or ``"free"``, see `hvae_tf.dynamics.tempering`.
+        tempering: A `Tempering`, which the flow builds, or ``"none"``, ``"fixed"``, ``"fixed-released"`` or ``"free"``,
+            see `hvae_tf.dynamics.tempering`.
         step_size: Initial eps, in (0, max_step_size): a number, or an array that broadcasts to the shape of
             `step_sizes`.
         max_step_size: xi, the bound of eps: eps = xi * sigmoid(.).
         step_size_per: ``"flow"``, one eps per dimension shared by all steps, or ``"step"``, one for every step too.
-        inv_sqrt_beta_0: Initial 1/sqrt(beta_0) > 1, for fixed tempering.
-        alpha: Initial alpha_k in (0, 1), for free tempering.
+        integrator: One step, an `Integrator` that starts from (z, rho), takes eps as its parameter and has z, rho and
+            log_joint in its state, `Leapfrog` by default; unit Jacobian is assumed of it.
+        adjoint: An `Adjoint`, or ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and
+            memory, see `hvae_tf.dynamics.adjoint`.
         batch_shape: Shape of independent repeats, each with parameters of its own; it lines up with the axes of z
             just before the last.
         dtype: Floating type of parameters and samples.
-        add_variable: Creates the variables, see `hvae_tf.variables`.
-        integrator: One step, ``(target, PhaseState, eps) -> PhaseState``; unit Jacobian is assumed of it.
-        differentiation: ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and memory,
-            see `hvae_tf.flows.differentiation`.
 
     Raises:
-        ValueError: If K < 1, a name is unknown, or an initial value is out of its range.
+        ValueError: If K < 1, a name is unknown, an initial value is out of its range, or the tempering belongs to
+            another flow.
     """
-
-    has_momentum = True
 
     def __init__(
         self,
         event_size: int,
         num_leapfrog_steps: int,
-        tempering: str = "fixed",
-        step_size=0.005,
+        tempering: str | Tempering = "free",
+        *,
+        step_size=0.2,
         max_step_size: float = 0.5,
         step_size_per: str = "flow",
-        inv_sqrt_beta_0: float = 5.0,
-        alpha: float = 0.9,
+        integrator: Integrator | None = None,
+        adjoint: str | Adjoint = "backprop",
         batch_shape=(),
         dtype=tf.float32,
-        add_variable: AddVariable = tf_variable,
-        integrator=leapfrog_step,
-        differentiation: str = "backprop",
     ):
-        super().__init__(event_size, name="hamiltonian_flow")
+        super().__init__(event_size, dtype=dtype, name="hamiltonian_flow")
+        self.num_leapfrog_steps = check_count("num_leapfrog_steps", num_leapfrog_steps)
         if step_size_per not in STEP_SIZE_PER:
             raise ValueError(f"unknown step_size_per {step_size_per!r}; accepted: {', '.join(STEP_SIZE_PER)}")
-        step_size = np.asarray(step_size, np.float64)
-        if not (np.all(step_size > 0.0) and np.all(step_size < max_step_size)):
-            raise ValueError(f"step_size is {step_size}; expected values in (0, max_step_size) = (0, {max_step_size})")
-        self.num_leapfrog_steps = check_count("num_leapfrog_steps", num_leapfrog_steps)
-        self.max_step_size = float(max_step_size)
         self.step_size_per = step_size_per
-        self.dtype = tf.as_dtype(dtype)
-        if differentiation not in DIFFERENTIATIONS:
-            raise ValueError(f"unknown differentiation {differentiation!r}; accepted: {', '.join(DIFFERENTIATIONS)}")
-        self._integrator = integrator
-        self._run = DIFFERENTIATIONS[differentiation]
-        shape = (*batch_shape, self.event_size)
-        if step_size_per == "step":
+        self.max_step_size = float(max_step_size)
+        self.batch_shape = tuple(batch_shape)
+        self.adjoint = get_adjoint(adjoint)
+        self.integrator = Leapfrog() if integrator is None else integrator
+        if not isinstance(self.integrator, Integrator):
+            raise ValueError(f"integrator is {integrator!r}; expected an Integrator, such as Leapfrog()")
+        self._tempered_step = tempered(self.integrator)
+        self._initial_step_size = np.asarray(step_size, np.float64)
+        self._logit_step_size = self._step_size_variable(self._initial_step_size)
+        self.tempering = get_tempering(tempering)
+        self.tempering.build(self.num_leapfrog_steps, self.batch_shape, self.dtype)
+
+    def _step_size_variable(self, step_size) -> tf.Variable:
+        if not (np.all(step_size > 0.0) and np.all(step_size < self.max_step_size)):
+            raise ValueError(
+                f"step_size is {step_size}; expected values in (0, max_step_size) = (0, {self.max_step_size})"
+            )
+        shape: tuple[int, ...] = (*self.batch_shape, self.event_size)
+        if self.step_size_per == "step":
             shape = (self.num_leapfrog_steps, *shape)
         try:
-            initial = np.broadcast_to(logit(step_size / max_step_size), shape)
+            initial = np.broadcast_to(logit(step_size / self.max_step_size), shape)
         except ValueError as error:
             raise ValueError(f"step_size has shape {step_size.shape}; expected one broadcasting to {shape}") from error
-        self._logit_step_size = add_variable("logit_step_size", initial.astype(self.dtype.as_numpy_dtype))
-        kwargs = {"batch_shape": batch_shape, "dtype": dtype, "add_variable": add_variable}
-        if tempering in ("fixed", "fixed-released"):
-            kwargs["inv_sqrt_beta_0"] = inv_sqrt_beta_0
-        elif tempering == "free":
-            kwargs["alpha"] = alpha
-        self.tempering = make_tempering(tempering, self.num_leapfrog_steps, **kwargs)
+        return tf.Variable(initial.astype(self.dtype.as_numpy_dtype), name="logit_step_size")
 
     @property
     def step_sizes(self) -> tf.Tensor:
@@ -97,44 +108,102 @@ class HamiltonianFlow(Flow):
         """beta_0 and alpha_1..alpha_K as they stand."""
         return self.tempering()
 
-    def initial_momentum(self, gamma: tf.Tensor) -> tf.Tensor:
-        """rho_0 = gamma_0 / sqrt(beta_0), for gamma_0 ~ N(0, I), both ``[..., l]`` (Algorithm 1)."""
-        return gamma * self.schedule().inv_sqrt_beta_0[..., None]
+    def noise(self, shape, seed) -> tf.Tensor:
+        """gamma_0 ~ N(0, I), ``[*shape, l]``."""
+        shape = tf.cast(tf.convert_to_tensor(shape, dtype_hint=tf.int32), tf.int32)
+        return tf.random.stateless_normal(tf.concat([shape, [self.event_size]], 0), seed, dtype=self.dtype)
 
-    def _eps_per_step(self) -> list[tf.Tensor]:
-        eps = self.step_sizes
-        return tf.unstack(eps) if self.step_size_per == "step" else [eps] * self.num_leapfrog_steps
+    def transform(self, target, z, noise=(), q0=None, context=None) -> FlowResult:
+        """Algorithm 1, with gamma_0 for its noise: see `Flow.transform`."""
+        if isinstance(noise, tuple):
+            raise ValueError(f"noise is {noise!r}; expected a momentum: pass noise=flow.noise(shape, seed)")
+        gamma, schedule, size = tf.convert_to_tensor(noise), self.schedule(), self.event_size
+        rho = gamma * schedule.inv_sqrt_beta_0[..., None]  # rho_0 = gamma_0 / sqrt(beta_0)
+        state, log_det = self._move(target, z, rho, schedule)
+        # N(rho_0 | 0, I/beta_0)
+        log_rho_0 = standard_normal_log_prob(gamma) - size * tf.math.log(schedule.inv_sqrt_beta_0)
+        log_ratio = standard_normal_log_prob(state.rho) - log_rho_0 + log_det  # (6)
+        # with E |gamma_0|^2 = l, and log |det| = l/2 log beta_0, which cancels with the scale of N(rho_0 | 0, I/beta_0)
+        expected_log_ratio = 0.5 * (size - tf.reduce_sum(tf.square(state.rho), axis=-1))  # (12)
+        return FlowResult(state.z, state.log_joint, log_ratio, expected_log_ratio)
 
-    def __call__(self, target: Target, z: tf.Tensor, rho: tf.Tensor | None = None) -> FlowResult:
-        """Runs the flow.
+    def move(self, target: Target, z: tf.Tensor, rho: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """The bare map.
 
         Args:
             target: What is sampled.
             z: ``[..., l]``, z_0.
-            rho: ``[..., l]``, rho_0, from `initial_momentum`.
+            rho: ``[..., l]``, rho_0.
 
         Returns:
-            z_K, rho_K, log p(x, z_K) and log |det| = sum_k l log alpha_k.
+            The last state of the integrator, for leapfrog a `PhaseState`, and log |det| = sum_k l log alpha_k.
 
         Raises:
-            ValueError: If rho is missing or sizes do not agree.
+            ValueError: If sizes do not agree.
         """
-        self.check_target(target)
-        if rho is None:
-            raise ValueError("a Hamiltonian flow moves a momentum too: pass rho = flow.initial_momentum(gamma)")
-        rho = tf.convert_to_tensor(rho)
-        if rho.shape.rank == 0 or rho.shape[-1] != self.event_size:
-            raise ValueError(f"rho has shape {rho.shape}; expected [..., {self.event_size}], like z")
-        alphas = self.schedule().alphas
-        state = self._run(target, self._integrator, tf.convert_to_tensor(z), rho, self._eps_per_step(), alphas)
-        log_det = self.event_size * tf.add_n([tf.math.log(alpha) for alpha in alphas])
-        return FlowResult(state.z, state.rho, state.log_joint, log_det)
+        return self._move(target, z, rho, self.schedule())
+
+    def _move(self, target, z, rho, schedule):
+        steps = self._steps(schedule)
+        start = self._start(target, z, rho, steps)
+        state = self.adjoint.scan(target, self._tempered_step, start, steps)
+        return state, self.event_size * tf.add_n([tf.math.log(alpha) for alpha in schedule.alphas])
 
     def inverse(self, target: Target, z: tf.Tensor, rho: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(z_K, rho_K) -> (z_0, rho_0), both ``[..., l]``; exact up to rounding for reversible integrators."""
-        self.check_target(target)
-        state: PhaseState = initial_state(target, z, rho)
-        for eps, alpha in reversed(list(zip(self._eps_per_step(), self.schedule().alphas, strict=True))):
-            state = state._replace(rho=state.rho / alpha[..., None])
-            state = self._integrator(target, state, -eps)
+        """(z_K, rho_K) -> (z_0, rho_0), both ``[..., l]``; exact up to rounding.
+
+        Raises:
+            ValueError: If the integrator is no `ReversibleIntegrator`, or sizes do not agree.
+        """
+        if not isinstance(self._tempered_step, ReversibleIntegrator):
+            raise ValueError(f"inverse needs a ReversibleIntegrator; {self.integrator!r} is none")
+        eps, alphas = steps = self._steps(self.schedule())
+        state = self._tempered_step.init(target, *self._start(target, z, rho, steps))
+        for k in reversed(range(self.num_leapfrog_steps)):
+            state = self._tempered_step.step_back(target, state, (eps[k], alphas[k]))
         return state.z, state.rho
+
+    def _steps(self, schedule) -> tuple[tf.Tensor, tf.Tensor]:
+        """Parameters of the steps: eps ``[K, *batch, l]`` and alpha ``[K, *batch]``."""
+        eps = self.step_sizes
+        if self.step_size_per == "flow":
+            eps = tf.broadcast_to(eps, [self.num_leapfrog_steps, *eps.shape])
+        return eps, tf.stack(schedule.alphas)
+
+    def _start(self, target, z, rho, steps) -> list[tf.Tensor]:
+        """(z, rho), both of the shape that broadcasting gives the state after a step."""
+        self.check_target(target)
+        start = {"z": tf.convert_to_tensor(z), "rho": tf.convert_to_tensor(rho)}
+        for name, tensor in start.items():
+            if tensor.shape.rank == 0 or tensor.shape[-1] != self.event_size:
+                raise ValueError(f"{name} has shape {tensor.shape}; expected [..., {self.event_size}], z and rho alike")
+        tensors = *start.values(), steps[0][0], steps[1][0][..., None]
+        known = functools.reduce(tf.broadcast_static_shape, [t.shape for t in tensors])
+        if all(tensor.shape == known for tensor in start.values()):
+            return list(start.values())
+        shape = functools.reduce(tf.broadcast_dynamic_shape, [tf.shape(t) for t in tensors])
+        return [tf.ensure_shape(tf.broadcast_to(tensor, shape), known) for tensor in start.values()]
+
+    def diagnostics(self) -> dict[str, tf.Tensor]:
+        """eps, 1/sqrt(beta_0) and the alphas, ``[K, *batch]``, as they stand."""
+        inv_sqrt_beta_0, alphas = self.schedule()
+        return {"step_sizes": self.step_sizes, "inv_sqrt_beta_0": inv_sqrt_beta_0, "alphas": tf.stack(alphas)}
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "num_leapfrog_steps": self.num_leapfrog_steps,
+            "step_size": self._initial_step_size.tolist(),
+            "max_step_size": self.max_step_size,
+            "step_size_per": self.step_size_per,
+            "batch_shape": list(self.batch_shape),
+            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {
+            part: keras.saving.deserialize_keras_object(config[part])
+            for part in PARTS
+            if isinstance(config.get(part), dict)
+        }
+        return cls(**config | parts)

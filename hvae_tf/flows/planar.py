@@ -6,15 +6,15 @@ Invertible whenever w.u_hat > -1, which their appendix A.1 enforces by
 u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = -1 + log(1 + e^a).
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from hvae_tf.checks import check_count
+from hvae_tf.checks import check_count, check_seed
 from hvae_tf.flows.flow import Flow, FlowResult
-from hvae_tf.targets.target import Target
-from hvae_tf.variables import AddVariable, tf_variable
 
 
+@keras.saving.register_keras_serializable("hvae_tf")
 class PlanarFlow(Flow):
     """K planar layers sharing (u, w, b), as in the comparison of section 4.1 of the HVAE paper.
 
@@ -24,28 +24,24 @@ class PlanarFlow(Flow):
         batch_shape: Shape of independent repeats, each with parameters of its own.
         seed: Seed of the initial u and w, which are truncated normal times 0.1; b starts at 0.1.
         dtype: Floating type of parameters and samples.
-        add_variable: Creates the variables, see `hvae_tf.variables`.
 
     Raises:
         ValueError: If num_layers < 1.
     """
 
-    def __init__(
-        self, event_size: int, num_layers: int, batch_shape=(), seed=0, dtype=tf.float32,
-        add_variable: AddVariable = tf_variable,
-    ):  # fmt: skip
-        super().__init__(event_size, name="planar_flow")
+    def __init__(self, event_size: int, num_layers: int, *, batch_shape=(), seed: int = 0, dtype=tf.float32):
+        super().__init__(event_size, dtype=dtype, name="planar_flow")
         self.num_layers = check_count("num_layers", num_layers)
-        self.dtype = tf.as_dtype(dtype)
-        shape = (2, *batch_shape, self.event_size)
+        self.batch_shape = tuple(batch_shape)
+        self.seed = check_seed("seed", seed)
+        shape = (2, *self.batch_shape, self.event_size)
         u, w = 0.1 * tf.random.stateless_parameterized_truncated_normal(shape, [seed, 0]).numpy().astype(np.float64)
         numpy_dtype = self.dtype.as_numpy_dtype
-        self.u = add_variable("u", u.astype(numpy_dtype))
-        self.w = add_variable("w", w.astype(numpy_dtype))
-        self.b = add_variable("b", np.full(batch_shape, 0.1, numpy_dtype))
+        self.u = tf.Variable(u.astype(numpy_dtype), name="u")
+        self.w = tf.Variable(w.astype(numpy_dtype), name="w")
+        self.b = tf.Variable(np.full(self.batch_shape, 0.1, numpy_dtype), name="b")
 
-    def __call__(self, target: Target, z: tf.Tensor, rho: tf.Tensor | None = None) -> FlowResult:
-        """Moves z, ``[..., l]``; rho has no part in it and is passed through."""
+    def transform(self, target, z, noise=(), q0=None, context=None):
         self.check_target(target)
         w = tf.convert_to_tensor(self.w)
         w_dot_u = tf.reduce_sum(w * self.u, axis=-1)
@@ -58,4 +54,8 @@ class PlanarFlow(Flow):
             h = tf.tanh(tf.reduce_sum(w * z, axis=-1) + self.b)
             z = z + u_hat * h[..., None]
             log_det += tf.math.log1p((1.0 - tf.square(h)) * constrained)  # w.u_hat = m(w.u)
-        return FlowResult(z, rho, target.log_joint(z), log_det)
+        return FlowResult(z, target.log_joint(z), log_det, log_det)
+
+    def get_config(self):
+        own = {"num_layers": self.num_layers, "batch_shape": list(self.batch_shape), "seed": self.seed}
+        return super().get_config() | own

@@ -1,85 +1,111 @@
-"""The Keras layer that owns a flow's weights, so that Keras trains, counts and saves what the flow reads."""
+"""The Keras layers that own the variables of `tf.Module`s, so that Keras trains, counts, saves and loads them.
 
-from collections.abc import Callable
+Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither trained nor saved, silently. A `ModuleLayer`
+adopts them: each becomes the value of a Keras variable, and Keras layers that the module holds become sublayers. What a
+module uses and Keras cannot be shown is refused.
+"""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from hvae_tf.flows.flow import Flow, IdentityFlow
-from hvae_tf.flows.hamiltonian import HamiltonianFlow
-from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.flows.flow import Flow
+from hvae_tf.targets.target import LogDensityTarget
 
 
-def _identity_flow(event_size, dtype, add_variable):
-    return IdentityFlow(event_size)
+class _Adopted(keras.Variable):
+    """A Keras variable around a `tf.Variable` that stands already."""
+
+    def __init__(self, variable: tf.Variable):
+        self._adopted = variable
+        name = variable.name.split(":")[0].split("/")[-1]
+        super().__init__(variable, dtype=variable.dtype.name, trainable=variable.trainable, autocast=False, name=name)
+
+    def _initialize(self, value):
+        super()._initialize(self._adopted)
 
 
-FLOWS: dict[str, Callable[..., Flow]] = {
-    "identity": _identity_flow,
-    "hamiltonian": HamiltonianFlow,
-    "planar": PlanarFlow,
-}
-
-
-@keras.saving.register_keras_serializable("hvae_tf")
-class FlowLayer(keras.layers.Layer):
-    """Holds a `Flow` built over this layer's own weights.
-
-    Keras sees no `tf.Variable` of a `tf.Module`: such variables are neither trained nor saved, silently. So the flow is
-    given the variables behind `add_weight`.
+class ModuleLayer(keras.layers.Layer):
+    """A Keras layer around a `tf.Module`, of whose state nothing is left out.
 
     Args:
-        factory: A name in `FLOWS`, or a function ``(event_size, dtype=, add_variable=, **flow_config) -> Flow``. A
-            function must be registered with `keras.saving.register_keras_serializable` for the model to be saved.
-        event_size: l.
-        flow_config: Keyword arguments of the factory; plain values that JSON can hold.
+        module: It may hold `tf.Variable`s, further `tf.Module`s (TFP's bijectors are such), and Keras layers or models,
+            as attributes or in lists, tuples and dicts.
         **kwargs: See `keras.layers.Layer`.
 
     Attributes:
-        flow: The `Flow`.
-
-    Raises:
-        ValueError: If the factory's name is unknown, or it gives no `Flow` of this size.
+        networks: The Keras layers found in the module.
     """
 
-    def __init__(self, factory, event_size: int, flow_config: dict | None = None, **kwargs):
+    def __init__(self, module: tf.Module, **kwargs):
         super().__init__(**kwargs)
-        if not callable(factory) and factory not in FLOWS:
-            raise ValueError(f"unknown flow {factory!r}; accepted: {', '.join(FLOWS)}, or a function that makes a Flow")
-        self.factory = factory
-        self.event_size = int(event_size)
-        plain = {k: v.tolist() if isinstance(v, np.ndarray | np.generic) else v for k, v in (flow_config or {}).items()}
-        self.flow_config = plain
-        make_flow = factory if callable(factory) else FLOWS[factory]
-        dtype = tf.as_dtype(self.variable_dtype)
-        flow = make_flow(self.event_size, dtype=dtype, add_variable=self._add_variable, **dict(self.flow_config))
-        if not isinstance(flow, Flow) or flow.event_size != self.event_size:
-            raise ValueError(f"the flow's factory gave {flow!r}; expected a hvae_tf Flow with event_size {event_size}")
-        self.flow = flow
+        variables, self.networks = _state_of(module)
+        for variable in variables:
+            self._track_variable(_Adopted(variable))
         self.built = True
 
-    def _add_variable(self, name, initial_value):
-        weight = self.add_weight(
-            shape=initial_value.shape,
-            initializer=lambda shape, dtype=None: tf.constant(initial_value, dtype),
-            dtype=initial_value.dtype.name,
-            name=name,
-        )
-        return weight.value
+    def call(self, inputs):
+        """The layer only holds what it was given; it computes nothing."""
+        raise NotImplementedError(f"{type(self).__name__} holds variables; call what it holds instead")
 
-    def get_config(self):
-        return super().get_config() | {
-            "factory": self.factory
-            if isinstance(self.factory, str)
-            else keras.saving.serialize_keras_object(self.factory),
-            "event_size": self.event_size,
-            "flow_config": dict(self.flow_config),
-        }
+    def parameter_shapes(self) -> dict[str, list[int]]:
+        """The shapes of all weights, by name."""
+        return {weight.path.removeprefix(f"{self.name}/"): list(weight.shape) for weight in self.weights}
 
-    @classmethod
-    def from_config(cls, config):
-        factory = config.pop("factory")
-        if not isinstance(factory, str):
-            factory = keras.saving.deserialize_keras_object(factory)
-        return cls(factory, **config)
+
+class FlowLayer(ModuleLayer):
+    """Owns the variables of a `Flow`.
+
+    Args:
+        flow: The flow.
+        **kwargs: See `keras.layers.Layer`.
+
+    Attributes:
+        flow: The `Flow`; what it reads is what Keras trains.
+
+    Raises:
+        ValueError: If `flow` is no `Flow`, or uses variables that cannot be found on it.
+    """
+
+    def __init__(self, flow: Flow, **kwargs):
+        if not isinstance(flow, Flow):
+            raise ValueError(f"flow is {flow!r}; expected a hvae_tf.Flow, or a function (event_size, dtype=) -> Flow")
+        used = _variables_used(flow)
+        super().__init__(flow, **kwargs)
+        self.flow = flow
+        held = {id(weight.value) for weight in self.weights}
+        if unseen := sorted({variable.name for variable in used if id(variable) not in held}):
+            raise ValueError(
+                f"{type(flow).__name__} uses variables that it does not hold ({', '.join(unseen)}), so they could be "
+                "neither trained nor saved; make them, or the module or layer they are in, attributes of the flow"
+            )
+
+
+def _state_of(module: tf.Module) -> tuple[list[tf.Variable], list[keras.layers.Layer]]:
+    """The variables on a module and the modules in it, in order of creation of the attributes, and its Keras layers."""
+    variables: dict[int, tf.Variable] = {}
+    layers: dict[int, keras.layers.Layer] = {}
+    for part in (module, *module.submodules):
+        for name, value in vars(part).items():
+            if name.startswith("_self_") or name.startswith("_tf_api"):
+                continue
+            for leaf in tf.nest.flatten(value):
+                if isinstance(leaf, keras.layers.Layer):
+                    layers[id(leaf)] = leaf
+                elif isinstance(leaf, tf.Variable):
+                    variables[id(leaf)] = leaf
+                elif isinstance(leaf, keras.Variable):
+                    variables[id(leaf.value)] = leaf.value
+    in_layers = {id(weight.value) for layer in layers.values() for weight in layer.weights}
+    return [variable for key, variable in variables.items() if key not in in_layers], list(layers.values())
+
+
+def _variables_used(flow: Flow):
+    """The trainable variables that a flow reads, seen by running it once on a standard normal; builds its networks."""
+    size, dtype = flow.event_size, flow.dtype
+    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(tf.square(z), axis=-1), size)
+    q0 = DiagonalGaussian(tf.zeros([1, size], dtype), tf.ones([1, size], dtype))
+    noise = flow.noise((1, 1), tf.constant([0, 0], tf.int32))
+    with tf.GradientTape() as tape:
+        flow.transform(target, tf.zeros([1, 1, size], dtype), noise, q0=q0, context=tf.zeros([1, 2 * size], dtype))
+    return tape.watched_variables()

@@ -1,13 +1,12 @@
 """The Hamiltonian variational auto-encoder of Caterini, Doucet & Sejdinovic (2018)."""
 
-import math
+import functools
 
 import keras
-import numpy as np
 
-from hvae_tf.models.base import FlowVAE
-
-INV_SQRT_BETA_0 = math.sqrt(1.5)  # where section 4.2 starts it
+from hvae_tf.dynamics.tempering import FixedTempering, FreeTempering, ReleasedFixedTempering
+from hvae_tf.flows.hamiltonian import HamiltonianFlow
+from hvae_tf.models.flow_vae import FlowVAE
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -15,45 +14,58 @@ class HVAE(FlowVAE):
     """A VAE whose posterior is moved by K tempered leapfrog steps on log p(x, z): Algorithm 1.
 
     Its loss is the negative of the Rao-Blackwellised Hamiltonian ELBO, equation (12), with the entropy of q0 in closed
-    form, in nats per image. The defaults are those of section 4.2. For a flow of your own take `FlowVAE`.
+    form, in nats per event. Either ``HVAE(encoder, decoder, K, tempering, ...)``, or a flow as an object:
+    ``HVAE(encoder, decoder, flow=HamiltonianFlow(...))``.
 
     Args:
-        encoder: Keras model ``[B, H, W, C] -> (mean, standard deviation)``, both ``[B, l]``.
-        decoder: Keras model ``[n, l] -> [n, H, W, outputs]``, what the likelihood reads.
+        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.
+        decoder: Keras model ``[n, l] -> [n, *axes, outputs]``, what the likelihood reads.
         num_leapfrog_steps: K >= 1; the decoder is evaluated K + 1 times, with its gradient.
-        tempering: ``"none"``, ``"fixed"``, ``"fixed-released"`` or ``"free"``, see `hvae_tf.dynamics.tempering`.
-        step_size: Initial eps, in (0, max_step_size): a number, or an array that broadcasts to ``[l]`` or ``[K, l]``.
-        max_step_size: xi, the bound of eps.
-        step_size_per: ``"flow"``, one eps per dimension shared by all steps, or ``"step"``, one for every step too.
-        inv_sqrt_beta_0: Initial 1/sqrt(beta_0) > 1, for fixed tempering.
-        alpha: Initial alpha_k in (0, 1), for free tempering.
-        differentiation: ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and memory,
-            see `hvae_tf.flows.differentiation`.
-        num_samples: L, draws for each image in training and evaluation.
+        tempering: ``"none"``, ``"fixed"``, ``"fixed-released"`` or ``"free"``, or an object, see `HamiltonianFlow`.
+        flow: A `HamiltonianFlow`, in the place of all arguments that describe one.
+        num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
-        **kwargs: `name` and `dtype`, as for `keras.Model`.
+        name: Of the model.
+        dtype: Its policy, as for `keras.Model`.
+        **flow_options: What else `HamiltonianFlow` takes: `step_size`, `step_size_per`, `adjoint`, ...
 
     Raises:
         ValueError: See `FlowVAE` and `HamiltonianFlow`.
     """
 
     def __init__(
-        self, encoder, decoder, num_leapfrog_steps, tempering="free", step_size=0.2, max_step_size=0.5,
-        step_size_per="flow", inv_sqrt_beta_0=INV_SQRT_BETA_0, alpha=0.9, num_samples=1, likelihood="bernoulli", seed=0,
-        differentiation="backprop", **kwargs,
+        self, encoder, decoder, num_leapfrog_steps=None, tempering=None, *, flow=None, num_samples=1,
+        likelihood="bernoulli", seed=0, name=None, dtype=None, **flow_options,
     ):  # fmt: skip
-        flow_config = {
-            "num_leapfrog_steps": num_leapfrog_steps,
-            "tempering": tempering,
-            "step_size": np.asarray(step_size).tolist(),
-            "max_step_size": max_step_size,
-            "step_size_per": step_size_per,
-            "inv_sqrt_beta_0": inv_sqrt_beta_0,
-            "alpha": alpha,
-            "differentiation": differentiation,
-        }
-        super().__init__(encoder, decoder, "hamiltonian", flow_config, num_samples, likelihood, seed, **kwargs)
+        if tempering is not None:
+            flow_options["tempering"] = tempering
+        described = num_leapfrog_steps is not None or bool(flow_options)
+        if described == (flow is not None):
+            raise ValueError("HVAE takes num_leapfrog_steps with options of its flow, or flow=HamiltonianFlow(...)")
+        if flow is None:
+            flow = functools.partial(HamiltonianFlow, num_leapfrog_steps=num_leapfrog_steps, **flow_options)
+        super().__init__(
+            encoder, decoder, flow, num_samples=num_samples, likelihood=likelihood, seed=seed, name=name, dtype=dtype
+        )
 
-    def _flow_config(self):
-        return {**self.flow_layer.flow_config, "num_samples": self.num_samples}
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config(_up_to_date(config))
+
+
+def _up_to_date(config):
+    """The configuration of a file that version 0.1 wrote, where the flow's knobs were the model's."""
+    config = dict(config)
+    if "num_leapfrog_steps" not in config:
+        return config
+    alpha, inv_sqrt_beta_0 = config.pop("alpha"), config.pop("inv_sqrt_beta_0")
+    objects = {
+        "fixed": lambda: FixedTempering(inv_sqrt_beta_0),
+        "fixed-released": lambda: ReleasedFixedTempering(inv_sqrt_beta_0),
+        "free": lambda: FreeTempering(alpha),
+    }
+    if config["tempering"] in objects:
+        config["tempering"] = objects[config["tempering"]]()
+    config["adjoint"] = config.pop("differentiation", "backprop")
+    return config

@@ -2,7 +2,7 @@
 
 import keras
 
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.models.flow_vae import FlowVAE
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -10,19 +10,20 @@ class VAE(FlowVAE):
     """A VAE with a Gaussian posterior; its loss is the negative ELBO, with the entropy of q0 in closed form.
 
     Args:
-        encoder: Keras model ``[B, H, W, C] -> (mean, standard deviation)``, both ``[B, l]``.
-        decoder: Keras model ``[n, l] -> [n, H, W, outputs]``, what the likelihood reads.
-        num_samples: L, draws for each image in training and evaluation.
-        likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
-        seed: Of the noise in `fit` and `evaluate`.
-        **kwargs: `name` and `dtype`, as for `keras.Model`.
+        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.
+        decoder: Keras model ``[n, l] -> [n, *axes, outputs]``, what the likelihood reads.
+        **kwargs: `num_samples`, `likelihood`, `seed`, `name` and `dtype`, see `FlowVAE`.
 
     Raises:
         ValueError: See `FlowVAE`.
     """
 
-    def __init__(self, encoder, decoder, num_samples=1, likelihood="bernoulli", seed=0, **kwargs):
-        super().__init__(encoder, decoder, num_samples=num_samples, likelihood=likelihood, seed=seed, **kwargs)
+    def __init__(self, encoder, decoder, **kwargs):
+        if "flow" in kwargs:
+            raise ValueError("a VAE has no flow; take FlowVAE, or HVAE")
+        super().__init__(encoder, decoder, **kwargs)
 
-    def _flow_config(self):
-        return {"num_samples": self.num_samples}
+    def get_config(self):
+        config = super().get_config()
+        del config["flow"]
+        return config

@@ -1,48 +1,71 @@
-"""The target of a variational auto-encoder: log p(x, z) = log p(x|z) + log N(z | 0, I), for any Keras decoder."""
+"""The target of a variational auto-encoder: log p(x, z) = log p(x|z) + log p(z), for any Keras decoder."""
 
 import tensorflow as tf
 
-from hvae_tf.densities import standard_normal_log_prob
+from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 from hvae_tf.targets.target import Target
 
 
 class DecoderTarget(Target):
-    """log p(x, z) of images x under a decoder z -> p(x|z), as a function of z.
+    """log p(x, z) of examples x under a decoder z -> p(x|z), as a function of z.
 
     `value_and_grad` costs one forward and one backward pass of the decoder. The decoder runs in inference mode: a
     density must not change between two evaluations, so layers such as dropout and batch normalisation are held.
 
     Args:
-        decoder: Keras model ``[n, l] -> [n, H, W, C * outputs]``, what the likelihood reads per channel.
-        x: ``[B, H, W, C]``, the images; z is then ``[..., B, l]``, with any sample axes in front.
+        decoder: Keras model ``[n, l] -> [n, *axes, C * outputs]``, what the likelihood reads per channel.
+        x: ``[B, *axes, C]``, the examples: images ``[B, H, W, C]``, sequences, rows; z is then ``[..., B, l]``, with any
+            sample axes in front.
         likelihood: A name, ``"bernoulli"`` (on logits), ``"normal"`` or ``"categorical"``, or a `Likelihood`.
+        prior: p(z); N(0, I) by default.
 
     Raises:
-        ValueError: If x is not of rank 4, or the decoder's outputs do not suit the images.
+        ValueError: If x has no axis beside the batch's, or the decoder's outputs do not suit the examples.
     """
 
-    def __init__(self, decoder, x: tf.Tensor, likelihood: str | Likelihood = "bernoulli"):
+    def __init__(
+        self,
+        decoder,
+        x: tf.Tensor,
+        likelihood: str | Likelihood = "bernoulli",
+        prior: DiagonalGaussian | None = None,
+    ):
         x = tf.convert_to_tensor(x)
+        if not x.shape.rank or x.shape.rank < 2:
+            raise ValueError(f"x has shape {x.shape}; expected [B, ...], examples of one axis or more")
         self._likelihood = get_likelihood(likelihood)
-        if x.shape.rank != 4:
-            raise ValueError(f"x has shape {x.shape}; expected [B, H, W, C]")
-        check_decoder(decoder, self._likelihood, x.shape[1:])
+        self._event_shape = tuple(x.shape[1:])
+        check_decoder(decoder, self._likelihood, self._event_shape)
+        self._likelihood.build(self._event_shape, x.dtype if x.dtype.is_floating else tf.float32)
         self._decoder = decoder
         self._x = x
         self.event_size = decoder.input_shape[-1]
+        self._prior = prior
 
-    def _log_joint(self, z):
+    def log_likelihood(self, z: tf.Tensor) -> tf.Tensor:
+        """Log p(x|z) in nats, ``[..., B, l] -> [..., B]``.
+
+        Raises:
+            ValueError: If z has not one row for each example.
+        """
+        z = self._point(z)
+        return self._checked(z, self._log_likelihood(z))
+
+    def _log_likelihood(self, z):
         if z.shape.rank < 2 or not z.shape[-2:-1].is_compatible_with(self._x.shape[:1]):
             raise ValueError(
                 f"z has shape {z.shape}; expected [..., {self._x.shape[0]}, {self.event_size}]: one for each x"
             )
-        outputs = decode(self._decoder, z)
-        return self._likelihood.log_prob(outputs, tf.cast(self._x, z.dtype)) + standard_normal_log_prob(z)
+        return self._likelihood.log_prob(decode(self._decoder, z), tf.cast(self._x, z.dtype), self._event_shape)
+
+    def _log_joint(self, z):
+        prior = standard_normal(self.event_size, z.dtype) if self._prior is None else self._prior
+        return self._log_likelihood(z) + prior.log_prob(z)
 
 
 def decode(decoder, z: tf.Tensor) -> tf.Tensor:
-    """The decoder's outputs ``[..., H, W, outputs]`` at ``[..., l]``, in z's dtype."""
+    """The decoder's outputs ``[..., *axes, outputs]`` at ``[..., l]``, in z's dtype."""
     outputs = decoder(tf.reshape(z, [-1, z.shape[-1]]) if z.shape.rank != 2 else z, training=False)
     outputs = tf.cast(outputs, z.dtype)
     if z.shape.rank == 2:
@@ -53,8 +76,8 @@ def decode(decoder, z: tf.Tensor) -> tf.Tensor:
     )
 
 
-def check_decoder(decoder, likelihood: Likelihood, image_shape) -> None:
-    """Raises ValueError unless the decoder maps ``[n, l]`` to what the likelihood reads for ``[H, W, C]`` images."""
+def check_decoder(decoder, likelihood: Likelihood, event_shape) -> None:
+    """Raises ValueError unless the decoder maps ``[n, l]`` to what the likelihood reads for events of this shape."""
     try:
         input_shape, output_shape = tuple(decoder.input_shape), tuple(decoder.output_shape)
     except AttributeError:
@@ -62,14 +85,15 @@ def check_decoder(decoder, likelihood: Likelihood, image_shape) -> None:
             f"the decoder {getattr(decoder, 'name', decoder)!r} has no static shapes; make it a functional model: "
             "z = keras.Input([l]); keras.Model(z, decoder(z))"
         ) from None
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or any(not size for size in image_shape):
-        raise ValueError(f"images have shape {list(image_shape)}; expected [height, width, channels], all known")
+    event_shape = tuple(event_shape)
+    if not event_shape or any(not size for size in event_shape):
+        raise ValueError(f"examples have shape {list(event_shape)}; expected one axis or more, all sizes known")
     if len(input_shape) != 2 or not input_shape[-1]:
         raise ValueError(f"the decoder takes inputs of shape {input_shape}; expected (None, l), one latent size l")
-    if len(output_shape) != 4 or output_shape[1:3] != image_shape[:2]:
+    if len(output_shape) != 1 + len(event_shape) or output_shape[1:-1] != event_shape[:-1] or not output_shape[-1]:
+        axes = "".join(f"{size}, " for size in event_shape[:-1])
         raise ValueError(
-            f"the decoder puts out {output_shape} for images of shape {list(image_shape)}; "
-            f"expected (None, {image_shape[0]}, {image_shape[1]}, maps)"
+            f"the decoder puts out {output_shape} for examples of shape {list(event_shape)}; "
+            f"expected (None, {axes}outputs)"
         )
-    likelihood.check_outputs(output_shape[-1], image_shape[-1])
+    likelihood.check_outputs(output_shape[-1], event_shape[-1])

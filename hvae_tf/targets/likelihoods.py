@@ -1,7 +1,8 @@
-"""Likelihoods p(x|z) of an image, from the numbers that a decoder puts out.
+"""Likelihoods p(x|z) of an event of any shape, from the numbers that a decoder puts out.
 
-A likelihood reads, for images ``[H, W, C]``, decoder outputs ``[H, W, C * outputs_per_channel]``. Log-densities are in
-nats, summed over the pixels and channels of an image.
+An event is what one example is: a row of a table ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. Its last axis
+counts channels. For an event ``[*axes, C]`` a likelihood reads decoder outputs ``[*axes, C * outputs_per_channel]``.
+Log-densities are in nats, summed over all axes of the event.
 """
 
 import abc
@@ -16,31 +17,39 @@ from hvae_tf.activations import softplus
 
 tfd = tfp.distributions
 
-_IMAGE_AXES = (-3, -2, -1)
 
+class Likelihood(tf.Module, abc.ABC):
+    """The distribution of every number of an event given the decoder's outputs; they are independent given z.
 
-class Likelihood(abc.ABC):
-    """The distribution of every pixel given the decoder's outputs; pixels are independent given z."""
+    A likelihood may have variables of its own, such as a noise scale for all examples: it makes them in `build`, as
+    `tf.Variable`s, and a model trains and saves them.
+    """
+
+    def __init__(self):
+        super().__init__(name=type(self).__name__.lower())
+
+    def build(self, event_shape: tuple[int, ...], dtype) -> None:
+        """Makes the likelihood's variables, for events of this shape; called once, by the model or the target."""
 
     @abc.abstractmethod
     def check_outputs(self, num_outputs: int, num_channels: int) -> None:
-        """Raises ValueError unless a decoder with `num_outputs` last suits images of `num_channels` channels."""
+        """Raises ValueError unless a decoder with `num_outputs` last suits events of `num_channels` channels."""
 
     @abc.abstractmethod
-    def distribution(self, outputs: tf.Tensor, num_channels: int) -> tfp.distributions.Distribution:
-        """p(x|z) with batch shape ``[...]`` and event shape ``[H, W, C]``, from ``[..., H, W, C * outputs]``."""
+    def distribution(self, outputs: tf.Tensor, event_shape) -> tfp.distributions.Distribution:
+        """p(x|z) with batch shape ``[...]`` and this event shape, from outputs ``[..., *axes, C * outputs]``."""
 
-    def log_prob(self, outputs: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """Log p(x|z), ``[..., H, W, C * outputs]`` and ``[..., H, W, C]`` (broadcasting) to ``[...]``."""
-        return self.distribution(outputs, x.shape[-1]).log_prob(x)
+    def log_prob(self, outputs: tf.Tensor, x: tf.Tensor, event_shape) -> tf.Tensor:
+        """Log p(x|z), from ``[..., *axes, C * outputs]`` and ``[..., *axes, C]`` (broadcasting) to ``[...]``."""
+        return self.distribution(outputs, event_shape).log_prob(x)
 
-    def mean(self, outputs: tf.Tensor, num_channels: int) -> tf.Tensor:
-        """E[x|z], ``[..., H, W, C]``: for binary pixels their probabilities."""
-        return self.distribution(outputs, num_channels).mean()
+    def mean(self, outputs: tf.Tensor, event_shape) -> tf.Tensor:
+        """E[x|z], ``[..., *axes, C]``: for binary pixels their probabilities."""
+        return self.distribution(outputs, event_shape).mean()
 
-    def sample(self, outputs: tf.Tensor, num_channels: int, seed) -> tf.Tensor:
-        """A draw of x given z, ``[..., H, W, C]``; `seed` is an int32 pair."""
-        return tf.cast(self.distribution(outputs, num_channels).sample(seed=seed), outputs.dtype)
+    def sample(self, outputs: tf.Tensor, event_shape, seed) -> tf.Tensor:
+        """A draw of x given z, ``[..., *axes, C]``; `seed` is an int32 pair."""
+        return tf.cast(self.distribution(outputs, event_shape).sample(seed=seed), outputs.dtype)
 
     @abc.abstractmethod
     def check_values(self, x: np.ndarray, num_outputs: int) -> None:
@@ -56,22 +65,22 @@ class Likelihood(abc.ABC):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class Bernoulli(Likelihood):
-    """Binary pixels; the decoder's outputs are logits. Any x in [0, 1] is scored, by the same formula."""
+    """Binary numbers; the decoder's outputs are logits. Any x in [0, 1] is scored, by the same formula."""
 
     def check_outputs(self, num_outputs, num_channels):
         if num_outputs != num_channels:
             raise ValueError(
-                f"the decoder puts out {num_outputs} maps for images of {num_channels} channels; "
+                f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; "
                 f"the bernoulli likelihood expects one logit per channel: {num_channels}"
             )
 
-    def distribution(self, outputs, num_channels):
-        return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=3)
+    def distribution(self, outputs, event_shape):
+        return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=len(event_shape))
 
-    def log_prob(self, outputs, x):
-        return tf.reduce_sum(x * outputs - softplus(outputs), axis=_IMAGE_AXES)
+    def log_prob(self, outputs, x, event_shape):
+        return tf.reduce_sum(x * outputs - softplus(outputs), axis=list(range(-len(event_shape), 0)))
 
-    def mean(self, outputs, num_channels):
+    def mean(self, outputs, event_shape):
         return tf.sigmoid(outputs)
 
     def check_values(self, x, num_outputs):
@@ -84,18 +93,47 @@ class Bernoulli(Likelihood):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class Normal(Likelihood):
-    """Real pixels; of 2C outputs the first C are the means, the last C the logarithms of the standard deviations."""
+    """Real numbers.
+
+    Args:
+        scale: Where the standard deviations come from. ``"decoder"``: of 2C outputs the first C are the means, the last
+            C the logarithms of the standard deviations. ``"learned"``: the decoder puts out C means, and each channel
+            has one standard deviation for all examples, a variable that is trained with the model.
+        initial_scale: Where learned standard deviations start, positive: a number, or one for each channel.
+
+    Raises:
+        ValueError: If `scale` is another word, or an initial scale is not positive and finite.
+    """
+
+    def __init__(self, scale: str = "decoder", initial_scale=1.0):
+        super().__init__()
+        if scale not in ("decoder", "learned"):
+            raise ValueError(f"unknown scale {scale!r}; accepted: decoder, learned")
+        initial = np.asarray(initial_scale, np.float64)
+        if not (np.all(np.isfinite(initial)) and np.all(initial > 0)):
+            raise ValueError(f"initial_scale is {initial_scale}; expected positive finite standard deviations")
+        self.scale = scale
+        self.initial_scale = initial.tolist()
+        self.log_scale: tf.Variable | None = None
+
+    def build(self, event_shape, dtype):
+        if self.scale == "learned" and self.log_scale is None:
+            initial = np.broadcast_to(np.log(self.initial_scale), event_shape[-1:])
+            self.log_scale = tf.Variable(initial.astype(tf.as_dtype(dtype).as_numpy_dtype), name="log_scale")
 
     def check_outputs(self, num_outputs, num_channels):
-        if num_outputs != 2 * num_channels:
+        wanted = 2 * num_channels if self.scale == "decoder" else num_channels
+        what = "a mean and a log standard deviation" if self.scale == "decoder" else "a mean"
+        if num_outputs != wanted:
             raise ValueError(
-                f"the decoder puts out {num_outputs} maps for images of {num_channels} channels; "
-                f"the normal likelihood expects a mean and a log standard deviation per channel: {2 * num_channels}"
+                f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; "
+                f"the normal likelihood with scale={self.scale!r} expects {what} per channel: {wanted}"
             )
 
-    def distribution(self, outputs, num_channels):
-        mean, log_scale = tf.split(outputs, 2, axis=-1)
-        return tfd.Independent(tfd.Normal(mean, tf.exp(log_scale)), reinterpreted_batch_ndims=3)
+    def distribution(self, outputs, event_shape):
+        mean, log_scale = tf.split(outputs, 2, axis=-1) if self.scale == "decoder" else (outputs, self.log_scale)
+        scale = tf.exp(tf.cast(log_scale, outputs.dtype))
+        return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=len(event_shape))
 
     def check_values(self, x, num_outputs):
         if not np.isfinite(x).all():
@@ -103,10 +141,13 @@ class Normal(Likelihood):
                 f"x holds {np.count_nonzero(~np.isfinite(x))} values that are not finite; remove them first"
             )
 
+    def get_config(self):
+        return {"scale": self.scale, "initial_scale": self.initial_scale}
+
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class Categorical(Likelihood):
-    """Pixels in {0, .., classes - 1}, whole numbers of any dtype; the outputs are C groups of `classes` logits.
+    """Numbers in {0, .., classes - 1}, whole, of any dtype; the outputs are C groups of `classes` logits.
 
     Its mean is the mean level, sum_k k p_k.
     """
@@ -114,7 +155,7 @@ class Categorical(Likelihood):
     def check_outputs(self, num_outputs, num_channels):
         if num_outputs % num_channels or num_outputs < 2 * num_channels:
             raise ValueError(
-                f"the decoder puts out {num_outputs} maps for images of {num_channels} channels; the categorical "
+                f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; the categorical "
                 f"likelihood expects as many logits for each channel, two or more: a multiple of {num_channels}"
             )
 
@@ -122,15 +163,15 @@ class Categorical(Likelihood):
         classes = outputs.shape[-1] // num_channels
         return tf.reshape(outputs, tf.concat([tf.shape(outputs)[:-1], [num_channels, classes]], 0))
 
-    def distribution(self, outputs, num_channels):
-        logits = self._logits(outputs, num_channels)
-        return tfd.Independent(tfd.Categorical(logits=logits), reinterpreted_batch_ndims=3)
+    def distribution(self, outputs, event_shape):
+        logits = self._logits(outputs, event_shape[-1])
+        return tfd.Independent(tfd.Categorical(logits=logits), reinterpreted_batch_ndims=len(event_shape))
 
-    def log_prob(self, outputs, x):
-        return self.distribution(outputs, x.shape[-1]).log_prob(tf.cast(x, tf.int32))
+    def log_prob(self, outputs, x, event_shape):
+        return self.distribution(outputs, event_shape).log_prob(tf.cast(x, tf.int32))
 
-    def mean(self, outputs, num_channels):
-        probabilities = tf.nn.softmax(self._logits(outputs, num_channels))
+    def mean(self, outputs, event_shape):
+        probabilities = tf.nn.softmax(self._logits(outputs, event_shape[-1]))
         return tf.linalg.matvec(probabilities, tf.range(probabilities.shape[-1], dtype=outputs.dtype))
 
     def check_values(self, x, num_outputs):

@@ -82,6 +82,20 @@ def test_samples_counted_twice_are_seen(seed):
     assert spread_of_z_scores(doubled) > 1.3
 
 
+def test_the_effective_sample_size_tells_where_the_error_cannot_be_trusted(seed):
+    """Calibrated weights have many effective samples; where the error is too small, there are but a few."""
+    light, heavy = log_normal_weights(200, 2000, seed), log_normal_weights(200, 2000, seed, scale=3.0)
+    assert spread_of_z_scores(light) < 1.2
+    assert np.median(LogMeanExp.of(light).estimate().effective_sample_size) > 100
+    assert spread_of_z_scores(heavy) > 1.4
+    assert np.median(LogMeanExp.of(heavy).estimate().effective_sample_size) < 10
+
+
+def test_effective_sample_size_on_constants():
+    log_weights = tf.math.log(tf.constant([[1.0, 1.0], [1.0, 1e-30], [1.0, 1e-30], [1.0, 1e-30]], tf.float64))
+    np.testing.assert_allclose(LogMeanExp.of(log_weights).estimate().effective_sample_size, [4.0, 1.0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("shift", [-5000.0, 5000.0])
 def test_huge_and_tiny_weights(shift, dtype, seed):

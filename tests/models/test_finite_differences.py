@@ -1,10 +1,14 @@
 """Gradients of the loss that `fit` follows, through encoder, flow and decoder, against finite differences."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.dynamics.tempering import FreeTempering
+from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
@@ -12,9 +16,9 @@ from hvae_tf.models.vae import VAE
 MODELS = {
     "vae": lambda e, d, **k: VAE(e, d, **k),
     "iwae": lambda e, d, **k: IWAE(e, d, 3, **k),
-    "hvae-free": lambda e, d, **k: HVAE(e, d, 3, "free", step_size_per="step", alpha=0.8, **k),
+    "hvae-free": lambda e, d, **k: HVAE(e, d, 3, FreeTempering(0.8), step_size_per="step", **k),
     "hvae-fixed": lambda e, d, **k: HVAE(e, d, 2, "fixed", **k),
-    "planar": lambda e, d, **k: FlowVAE(e, d, "planar", {"num_layers": 2}, **k),
+    "planar": lambda e, d, **k: FlowVAE(e, d, functools.partial(PlanarFlow, num_layers=2), **k),
 }
 
 

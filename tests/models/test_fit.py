@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
@@ -15,7 +16,7 @@ MODELS = {
     "iwae": (lambda e, d: IWAE(e, d, 3), 0),
     "free": (lambda e, d: HVAE(e, d, 2, "free", step_size_per="step"), 2 * 2 + 2),
     "fixed": (lambda e, d: HVAE(e, d, 1, "fixed"), 2 + 1),
-    "planar": (lambda e, d: FlowVAE(e, d, "planar", {"num_layers": 2}), 2 + 2 + 1),
+    "planar": (lambda e, d: FlowVAE(e, d, PlanarFlow(2, 2)), 2 + 2 + 1),
 }
 
 

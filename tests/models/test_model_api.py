@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.flows.flow import IdentityFlow
+from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.networks import conv_decoder, conv_encoder
@@ -19,7 +20,7 @@ def model(networks):
 def test_shapes(model, images):
     n = len(images)
     assert model.sample(7, batch_size=3).shape == (7, 6, 5, 1)
-    assert model.encode(images, 3, chunk_size=2, batch_size=10).shape == (3, n, 2)
+    assert model.sample_posterior(images, 3, chunk_size=2, batch_size=10).shape == (3, n, 2)
     assert model.reconstruct(images, seed=1, batch_size=10).shape == images.shape
     assert model.elbo(images, 3, batch_size=10).shape == (n,)
     estimate = model.log_likelihood(images, 5, chunk_size=2, batch_size=10)
@@ -32,7 +33,7 @@ def test_shapes(model, images):
     [
         lambda m, x, seed: m.sample(4, seed=seed),
         lambda m, x, seed: m.sample(4, seed=seed, draw=True),
-        lambda m, x, seed: m.encode(x, 2, seed=seed),
+        lambda m, x, seed: m.sample_posterior(x, 2, seed=seed),
         lambda m, x, seed: m.reconstruct(x, seed=seed),
         lambda m, x, seed: m.elbo(x, 2, seed=seed),
         lambda m, x, seed: m.log_likelihood(x, 4, seed=seed, chunk_size=2).value,
@@ -48,7 +49,7 @@ def test_batches_and_chunks_do_not_share_noise(model, images):
     """Equal images in unlike batches, and unlike chunks of samples, are drawn apart."""
     same = np.repeat(images[:1], 4, axis=0)
     assert len(np.unique(model.elbo(same, batch_size=2))) == 4
-    assert len(np.unique(model.encode(same, 2, batch_size=2)[..., 0])) == 8
+    assert len(np.unique(model.sample_posterior(same, 2, batch_size=2)[..., 0])) == 8
     whole, chunked = (model.elbo(same, 8, chunk_size=chunk) for chunk in (4, 8))
     assert not np.array_equal(whole, chunked)
 
@@ -69,7 +70,7 @@ def test_memory_is_bounded_and_the_encoder_runs_once_a_batch(counted, images):
     assert int(decoder_counter.runs) == 3 * 3 * 2  # batches, chunks, K + 1
     assert int(decoder_counter.rows) == 3 * 2
     decoder_counter.reset()
-    model.encode(images[:5], num_samples=7, chunk_size=3, batch_size=2)
+    model.sample_posterior(images[:5], num_samples=7, chunk_size=3, batch_size=2)
     assert int(decoder_counter.rows) == 3 * 2
     # unlike sizes of batch and chunk are one graph
     assert model._log_weight_graph.experimental_get_tracing_count() == 1
@@ -98,9 +99,9 @@ def test_other_likelihoods(likelihood, outputs, networks, seed):
     [
         (lambda m, x: m.sample(0), "n is 0; expected an integer of at least 1"),
         (lambda m, x: m.sample(2, seed=-1), r"seed is -1; expected an integer from 0 to 2\*\*31 - 1"),
-        (lambda m, x: m.encode(x, 0), "num_samples is 0"),
-        (lambda m, x: m.encode(x[0]), r"x has shape \(6, 5, 1\); expected \[B, 6, 5, 1\]"),
-        (lambda m, x: m.encode(x[:0]), r"x has shape \(0, 6, 5, 1\)"),
+        (lambda m, x: m.sample_posterior(x, 0), "num_samples is 0"),
+        (lambda m, x: m.sample_posterior(x[0]), r"x has shape \(6, 5, 1\); expected \[B, 6, 5, 1\]"),
+        (lambda m, x: m.sample_posterior(x[:0]), r"x has shape \(0, 6, 5, 1\)"),
         (lambda m, x: m.reconstruct(x[..., 0]), r"x has shape \(24, 6, 5\)"),
         (lambda m, x: m.reconstruct(255 * x), r"from 0.0 to 255.0; .*scale and binarise the images first"),
         (lambda m, x: m.elbo(x, 0), "num_samples is 0"),
@@ -149,8 +150,13 @@ def one_headed(encoder):
         (lambda e, d: VAE(e, d, seed=-1), "seed is -1"),
         (lambda e, d: IWAE(e, d, 0), "num_samples is 0"),
         (lambda e, d: VAE(e, d, num_samples=True), "num_samples is True"),
-        (lambda e, d: FlowVAE(e, d, "radial"), "unknown flow 'radial'; accepted: identity, hamiltonian, planar"),
-        (lambda e, d: FlowVAE(e, d, lambda *a, **k: None), "factory gave None; expected a hvae_tf Flow"),
+        (lambda e, d: VAE(e, d, flow=IdentityFlow(2)), "a VAE has no flow"),
+        (lambda e, d: FlowVAE(e, d, "planar"), r"flow is 'planar'; expected a hvae_tf.Flow, or a function"),
+        (lambda e, d: FlowVAE(e, d, lambda *a, **k: None), "flow is None; expected a hvae_tf.Flow"),
+        (lambda e, d: FlowVAE(e, d, IdentityFlow(3)), "the flow has event_size 3; this model needs 2"),
+        (lambda e, d: FlowVAE(e, d, IdentityFlow(2, dtype="float64")), "the flow has dtype .*float64.*; this model needs"),
+        (lambda e, d: HVAE(e, d), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
+        (lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
         (lambda e, d: HVAE(e, d, 0), "num_leapfrog_steps is 0"),
         (lambda e, d: HVAE(e, d, 1, "warm"), "unknown tempering 'warm'"),
         (lambda e, d: HVAE(e, d, 1, step_size=0.6), r"expected values in \(0, max_step_size\)"),

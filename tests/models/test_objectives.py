@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hvae_tf.dynamics.tempering import FixedTempering, FreeTempering
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
@@ -102,7 +104,7 @@ def hvae(problem, tempering, K=2, **kwargs):
 
 def planar(problem):
     """A gentle planar flow: where a flow starts by itself, its weights have too long a tail to be judged by."""
-    model = problem.model(FlowVAE, "planar", {"num_layers": 3})
+    model = problem.model(FlowVAE, functools.partial(PlanarFlow, num_layers=3))
     model.flow_layer.set_weights([np.array([0.2, 0.1]), np.array([0.8, -0.5]), np.array(0.1)])
     return model
 
@@ -111,8 +113,8 @@ FLOWS = {
     "vae": lambda problem: problem.model(VAE),
     "planar": planar,
     "none": lambda problem: hvae(problem, "none"),
-    "fixed": lambda problem: hvae(problem, "fixed", K=3, inv_sqrt_beta_0=1.6),
-    "free": lambda problem: hvae(problem, "free", alpha=0.8, step_size_per="step"),
+    "fixed": lambda problem: hvae(problem, FixedTempering(1.6), K=3),
+    "free": lambda problem: hvae(problem, FreeTempering(0.8), step_size_per="step"),
 }
 
 
@@ -143,16 +145,6 @@ def test_log_likelihood_finds_the_exact_value(name, rough, flows, seed):
     assert np.all(estimate.standard_error < 0.05)
 
 
-def unkicked_flow(step):
-    @keras.saving.register_keras_serializable("tests")
-    def factory(event_size, dtype, add_variable):
-        return HamiltonianFlow(
-            event_size, 2, step_size=0.3, max_step_size=0.6, dtype=dtype, add_variable=add_variable, integrator=step
-        )
-
-    return factory
-
-
 class ExpectedTermsAsWeights(HVAE):
     """A planted error: the Rao-Blackwellised terms where the sampled ones belong."""
 
@@ -160,10 +152,10 @@ class ExpectedTermsAsWeights(HVAE):
         return self._draw_elbo(draw)
 
 
-def test_planted_errors_are_seen(rough, seed, unkicked_step):
+def test_planted_errors_are_seen(rough, seed, unkicked_integrator):
     for model in (
-        rough.model(FlowVAE, unkicked_flow(unkicked_step)),
-        rough.model(ExpectedTermsAsWeights, 2, "free", step_size=0.3, alpha=0.8),
+        rough.model(HVAE, 2, step_size=0.3, max_step_size=0.6, integrator=unkicked_integrator),
+        rough.model(ExpectedTermsAsWeights, 2, FreeTempering(0.8), step_size=0.3),
     ):
         estimate = model.log_likelihood(rough.x, 4000, seed, chunk_size=1000)
         assert np.max(np.abs(estimate.value - rough.log_p) / estimate.standard_error) > 5
@@ -187,8 +179,8 @@ def test_more_samples_lessen_the_spread_of_an_elbo_alone(rough, flows, seed):
 
 @pytest.mark.parametrize("flow", ["identity", "hamiltonian"])
 def test_the_iwae_maximises_the_bound_of_its_samples(flow, rough, seed):
-    flow_config = {"num_leapfrog_steps": 1, "step_size": 0.3, "inv_sqrt_beta_0": 1.3} if flow == "hamiltonian" else None
-    model = rough.model(IWAE, 5, flow=flow, flow_config=flow_config, seed=seed)
+    hamiltonian = HamiltonianFlow(LATENT, 1, FixedTempering(1.3), step_size=0.3, dtype=tf.float64)
+    model = rough.model(IWAE, 5, flow=hamiltonian if flow == "hamiltonian" else None, seed=seed)
     repeated = np.repeat(rough.x[:1], DRAWS, axis=0)
     loss, elbo = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
     expected = weight_draws(model, rough.x[0], seed, num_samples=5)
@@ -198,17 +190,17 @@ def test_the_iwae_maximises_the_bound_of_its_samples(flow, rough, seed):
     assert abs(elbo - single.mean()) < 5 * np.sqrt(2.0) * single.std() / np.sqrt(DRAWS)
 
 
-def test_encode_gives_the_flows_posterior(rough, flows, seed):
+def test_sample_posterior_gives_the_flows_posterior(rough, flows, seed):
     """z_K, not z_0: for the VAE the moments of q0, for HVAE those of the flow run by hand, which are others."""
     mean, deviation = (t.numpy() for t in rough.encoder(rough.x[:1]))
-    z = flows("vae").encode(rough.x[:1], DRAWS, seed)[:, 0]
+    z = flows("vae").sample_posterior(rough.x[:1], DRAWS, seed)[:, 0]
     np.testing.assert_allclose(z.mean(axis=0), mean[0], atol=5 * deviation.max() / np.sqrt(DRAWS))
     np.testing.assert_allclose(z.std(axis=0), deviation[0], rtol=0.1)
     model = flows("none")
     noise = tf.random.stateless_normal([DRAWS, 1, LATENT], (seed, 1), dtype=tf.float64)
     momentum = tf.random.stateless_normal([DRAWS, 1, LATENT], (seed, 2), dtype=tf.float64)
-    moved = model.flow(model._target(rough.x[:1]), mean + deviation * noise, momentum).z[:, 0].numpy()
-    z = model.encode(rough.x[:1], DRAWS, seed)[:, 0]
+    moved = model.flow.transform(model.target(rough.x[:1]), mean + deviation * noise, momentum).z[:, 0].numpy()
+    z = model.sample_posterior(rough.x[:1], DRAWS, seed)[:, 0]
     standard_error = moved.std(axis=0) / np.sqrt(DRAWS)
     assert np.all(np.abs(z.mean(axis=0) - moved.mean(axis=0)) < 5 * np.sqrt(2.0) * standard_error)
     assert np.any(np.abs(z.mean(axis=0) - mean[0]) > 5 * standard_error)

@@ -6,16 +6,18 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from hvae_tf.flows.flow import IdentityFlow
-from hvae_tf.models.base import FlowVAE
+from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
 
 MODELS = {
     "vae": lambda e, d: VAE(e, d, num_samples=2, seed=3),
-    "iwae": lambda e, d: IWAE(e, d, 3, flow="planar", flow_config={"num_layers": 2}, seed=4),
+    "iwae": lambda e, d: IWAE(e, d, 3, flow=PlanarFlow(2, 2), seed=4),
     "hvae": lambda e, d: HVAE(e, d, 2, "free", step_size=[[0.1, 0.2], [0.3, 0.4]], step_size_per="step", seed=5),
 }
 FIT = {"batch_size": 10, "shuffle": False, "verbose": 0}
@@ -59,25 +61,22 @@ def test_loaded_in_a_fresh_process_it_goes_on_bit_for_bit(networks, images, tmp_
 
 
 @keras.saving.register_keras_serializable("tests")
-def my_flow(event_size, dtype, add_variable, shift):
-    class Shift(IdentityFlow):
-        def __init__(self):
-            super().__init__(event_size)
-            self.shift = add_variable("shift", np.full(event_size, shift, dtype.as_numpy_dtype))
+class Shift(IdentityFlow):
+    def __init__(self, event_size, shift=0.5, dtype=tf.float32):
+        super().__init__(event_size, dtype=dtype)
+        self.shift = tf.Variable(tf.fill([event_size], tf.cast(shift, dtype)), name="shift")
 
-        def __call__(self, target, z, rho=None):
-            return super().__call__(target, z + self.shift, rho)
-
-    return Shift()
+    def transform(self, target, z, noise=(), q0=None, context=None):
+        return super().transform(target, z + self.shift, noise)
 
 
 def test_a_flow_of_ones_own_is_trained_and_saved(networks, images, tmp_path):
-    model = FlowVAE(*networks(), my_flow, {"shift": np.float32(0.5)})
+    model = FlowVAE(*networks(), Shift)
     model.compile(keras.optimizers.Adamax(0.05))
     model.fit(images, **FIT)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.flow_layer.factory is my_flow
+    assert isinstance(loaded.flow, Shift)
     assert not np.any(loaded.flow.shift.numpy() == 0.5)
     np.testing.assert_array_equal(loaded.flow.shift, model.flow.shift)
     np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))

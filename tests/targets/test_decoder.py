@@ -108,7 +108,7 @@ def test_extreme_logits_give_finite_values_and_gradients():
             outer.watch(logits)
             with tf.GradientTape() as inner:
                 inner.watch(logits)
-                value = bernoulli.log_prob(logits, tf.constant([[[pixel]]]))
+                value = bernoulli.log_prob(logits, tf.constant([[[pixel]]]), (1, 1, 1))
             grad = inner.gradient(value, logits)
         curvature = outer.gradient(grad, logits)
         flat = np.ravel(logits)
@@ -121,16 +121,16 @@ def test_extreme_logits_give_finite_values_and_gradients():
 def test_draws_have_the_mean_and_lie_in_the_support(likelihood, seed, z_score):
     model = get_likelihood(likelihood)
     outputs = np.random.default_rng(seed).normal(size=(*SHAPE[:2], SHAPE[-1] * OUTPUTS[likelihood]))
-    draws = model.sample(tf.constant(np.broadcast_to(outputs, (4000, *outputs.shape))), SHAPE[-1], (seed, 1)).numpy()
+    draws = model.sample(tf.constant(np.broadcast_to(outputs, (4000, *outputs.shape))), SHAPE, (seed, 1)).numpy()
     assert draws.shape == (4000, *SHAPE)
     model.check_values(draws, outputs.shape[-1])
-    mean = model.mean(tf.constant(outputs), SHAPE[-1]).numpy()
+    mean = model.mean(tf.constant(outputs), SHAPE).numpy()
     assert z_score(draws, mean) < 5
     assert z_score(draws + 0.2, mean) > 5
-    distribution = model.distribution(tf.constant(outputs), SHAPE[-1])
+    distribution = model.distribution(tf.constant(outputs), SHAPE)
     assert distribution.event_shape == SHAPE
     np.testing.assert_allclose(
-        distribution.log_prob(draws[:3]), model.log_prob(tf.constant(outputs), tf.constant(draws[:3])), rtol=1e-10
+        distribution.log_prob(draws[:3]), model.log_prob(tf.constant(outputs), tf.constant(draws[:3]), SHAPE), rtol=1e-10
     )
 
 
@@ -147,10 +147,10 @@ def test_a_likelihood_of_ones_own_is_used(seed):
         def check_outputs(self, num_outputs, num_channels):
             assert num_outputs == num_channels
 
-        def distribution(self, outputs, num_channels):
+        def distribution(self, outputs, event_shape):
             raise NotImplementedError
 
-        def log_prob(self, outputs, x):
+        def log_prob(self, outputs, x, event_shape):
             return -tf.reduce_sum(tf.abs(x - outputs), axis=(-3, -2, -1))
 
         def check_values(self, x, num_outputs):
@@ -165,8 +165,9 @@ def test_a_likelihood_of_ones_own_is_used(seed):
 @pytest.mark.parametrize(
     ("x_shape", "likelihood", "outputs", "message"),
     [
-        ((2, 3, 4), "bernoulli", 1, r"x has shape \(2, 3, 4\); expected \[B, H, W, C\]"),
-        ((2, 4, 4, 2), "bernoulli", 1, r"puts out \(None, 3, 4, 2\) for images of shape \[4, 4, 2\]"),
+        ((2,), "bernoulli", 1, r"x has shape \(2,\); expected \[B, ...\]"),
+        ((2, 3, 4), "bernoulli", 1, r"puts out \(None, 3, 4, 2\) for examples of shape \[3, 4\]; expected \(None, 3, outputs\)"),
+        ((2, 4, 4, 2), "bernoulli", 1, r"puts out \(None, 3, 4, 2\) for examples of shape \[4, 4, 2\]"),
         ((2, *SHAPE), "bernoulli", 2, "expects one logit per channel: 2"),
         ((2, *SHAPE), "normal", 1, "expects a mean and a log standard deviation per channel: 4"),
         ((2, *SHAPE), "categorical", 1, "two or more: a multiple of 2"),

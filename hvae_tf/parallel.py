@@ -36,34 +36,29 @@ def use_cores(count: int) -> None:
     _num_parts = int(count)
 
 
-def in_parts(function, batches, axes, result_axis: int):
+def shard_batch(function, batches, axes, result_axis: int):
     """``function(*batches)`` for a function that treats the members of a batch apart, in as many parts as cores.
 
     Args:
-        function: From tensors to a tensor or a tuple of them.
-        batches: Tensors, or None, which stays None.
-        axes: The axis of each tensor that counts the members.
+        function: From nests of tensors to a nest of tensors.
+        batches: Nests of tensors, of which the first holds one at least; None and ``()`` stay what they are.
+        axes: For each nest, the axis of its tensors that counts the members.
         result_axis: That axis in the results.
     """
     if _num_parts == 1:
         return function(*batches)
+    size = tf.shape(tf.nest.flatten(batches[0])[0])[axes[0]]
     results = []
     for part in range(_num_parts):
-        parts = [b if b is None else _part(b, axis, part) for b, axis in zip(batches, axes, strict=True)]
-        count = next(count for count, _ in filter(None, parts))
-        found = function(*[None if p is None else p[1] for p in parts])
-        results.append(tf.nest.map_structure(lambda r, count=count: r[_along(result_axis, slice(count))], found))
+        start, stop = size * part // _num_parts, size * (part + 1) // _num_parts
+        # one member at the least: no network likes empty batches
+        members = slice(tf.minimum(start, size - 1), tf.maximum(stop, start + 1))
+        found = function(*(_pick(nest, axis, members) for nest, axis in zip(batches, axes, strict=True)))
+        results.append(_pick(found, result_axis, slice(stop - start)))
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, result_axis), *results)
 
 
-def _part(batch, axis, part):
-    """How many members the part has, and these; one of them where it has none: no network likes empty batches."""
-    size = tf.shape(batch)[axis]
-    start, stop = size * part // _num_parts, size * (part + 1) // _num_parts
-    members = batch[_along(axis, slice(tf.minimum(start, size - 1), tf.maximum(stop, start + 1)))]
-    return stop - start, members
-
-
-def _along(axis, index):
-    """What picks `index` along an axis and leaves those before it whole."""
-    return (*[slice(None)] * axis, index)
+def _pick(nest, axis, members):
+    """The members, along an axis of every tensor of a nest."""
+    index = (*[slice(None)] * axis, members)
+    return tf.nest.map_structure(lambda tensor: None if tensor is None else tensor[index], nest)

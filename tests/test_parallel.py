@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import hvae_tf
-from hvae_tf import cores
+from hvae_tf import parallel
 
 SIZES = {"image_shape": (5, 4, 1), "latent_size": 3, "hidden_units": 4, "filters": (2,)}
 
@@ -27,7 +27,7 @@ def results(kind, x, dtype):
     model.compile("sgd", run_eagerly=False)
     history = model.fit(x, batch_size=4, epochs=2, shuffle=False, verbose=0).history["loss"]
     estimate = model.log_likelihood(x, num_samples=7, chunk_size=3, batch_size=4)
-    drawn = [*estimate, model.encode(x, 3), model.elbo(x, 3), model.evaluate(x, verbose=0)]
+    drawn = [*estimate, model.sample_posterior(x, 3), model.elbo(x, 3), model.evaluate(x, verbose=0)]
     return [history, *model.get_weights(), *drawn]
 
 
@@ -38,7 +38,7 @@ def test_parts_compute_what_the_whole_does(kind, dtype, num_parts, monkeypatch, 
     """With batches of 4, 4 and 1 images: some parts have none."""
     x = np.random.default_rng(seed).integers(0, 2, [9, 5, 4, 1]).astype(dtype)
     whole = results(kind, x, dtype)
-    monkeypatch.setattr(cores, "_num_parts", num_parts)
+    monkeypatch.setattr(parallel, "_num_parts", num_parts)
     tolerance = {"float64": 1e-9, "float32": 1e-4}[dtype]
     for a, b in zip(whole, results(kind, x, dtype), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
@@ -58,13 +58,13 @@ def test_an_encoder_with_a_state_sees_whole_batches(monkeypatch, seed):
         return model.get_weights()
 
     whole = weights()
-    monkeypatch.setattr(cores, "_num_parts", 2)
+    monkeypatch.setattr(parallel, "_num_parts", 2)
     for a, b in zip(whole, weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_every_member_is_in_one_part(monkeypatch):
-    monkeypatch.setattr(cores, "_num_parts", 3)
+    monkeypatch.setattr(parallel, "_num_parts", 3)
     sizes = []
 
     def function(a, b, nothing):
@@ -73,9 +73,9 @@ def test_every_member_is_in_one_part(monkeypatch):
         return a * 2, tf.transpose(b)
 
     a, b = tf.range(7), tf.reshape(tf.range(21), [3, 7])
-    doubled, transposed = cores.in_parts(function, (a, b, None), axes=(0, 1, 0), result_axis=0)
+    doubled, transposed = parallel.shard_batch(function, (a, b, None), axes=(0, 1, 0), result_axis=0)
     assert sizes == [2, 2, 3]
-    one = cores.in_parts(lambda a: a + 1, (tf.range(1),), axes=(0,), result_axis=0)
+    one = parallel.shard_batch(lambda a: a + 1, (tf.range(1),), axes=(0,), result_axis=0)
     np.testing.assert_array_equal(one, [1])
     np.testing.assert_array_equal(doubled, 2 * np.arange(7))
     np.testing.assert_array_equal(transposed, np.transpose(b))
@@ -84,7 +84,7 @@ def test_every_member_is_in_one_part(monkeypatch):
 def test_use_cores_sets_threads_and_parts():
     code = "import hvae_tf, tensorflow as tf; hvae_tf.use_cores(2); t = tf.config.threading; tf.zeros([]); "
     code += "print(t.get_intra_op_parallelism_threads(), t.get_inter_op_parallelism_threads(), end=' '); "
-    code += "print(hvae_tf.cores._num_parts)"
+    code += "print(hvae_tf.parallel._num_parts)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["1", "2", "2"]
 

@@ -1,0 +1,33 @@
+"""What the networks of a model must be, and the noise that its draws are functions of."""
+
+import tensorflow as tf
+
+from hvae_tf.checks import check_seed
+
+
+def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
+    """The shape of an event and l of an encoder; raises ValueError where it gives no (mean, standard deviation)."""
+    try:
+        input_shape, output_shapes = tuple(encoder.input_shape), list(encoder.output_shape)
+    except AttributeError:
+        raise ValueError(
+            f"the encoder {getattr(encoder, 'name', encoder)!r} has no static shapes; make it a functional model: "
+            "x = keras.Input([H, W, C]); keras.Model(x, encoder(x))"
+        ) from None
+    shapes = [tuple(shape) if isinstance(shape, (tuple, list)) else shape for shape in output_shapes]
+    if len(shapes) != 2 or shapes[0] != shapes[1] or not isinstance(shapes[0], tuple) or len(shapes[0]) != 2:
+        raise ValueError(
+            f"the encoder gives outputs of shape {encoder.output_shape}; "
+            "expected a mean and a standard deviation, both (None, l)"
+        )
+    if len(input_shape) < 2 or None in input_shape[1:]:
+        raise ValueError(f"the encoder takes inputs of shape {input_shape}; expected (None, ...), all sizes known")
+    return input_shape[1:], shapes[0][-1]
+
+
+def seed_pair(seed, stream: int) -> tf.Tensor:
+    """The int32 pair of a user's seed for one stream of noise; raises ValueError unless the seed is one."""
+    return tf.constant([check_seed("seed", seed), stream], tf.int32)
+
+
+fold_in = tf.random.experimental.stateless_fold_in

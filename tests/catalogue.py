@@ -1,0 +1,160 @@
+"""Every flow as a row of one table, from which its tests follow; a new flow costs one row.
+
+Beside the library's flows there are two of the tests' own, which the contract must carry as well: one with a momentum
+and a determinant that does not cancel, and one with a Keras network inside.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hvae_tf import (
+    TEMPERINGS,
+    FixedTempering,
+    FlowResult,
+    FreeTempering,
+    HamiltonianFlow,
+    IdentityFlow,
+    Leapfrog,
+    PlanarFlow,
+    ReleasedFixedTempering,
+)
+from hvae_tf.densities import standard_normal_log_prob
+from hvae_tf.flows.flow import Flow
+
+
+@keras.saving.register_keras_serializable("tests")
+class StretchedFlow(Flow):
+    """One leapfrog step with a momentum of its own, then z times exp(stretch): a determinant that does not cancel."""
+
+    def __init__(self, event_size, *, step_size=0.2, stretch=-0.1, dtype=tf.float32):
+        super().__init__(event_size, dtype=dtype)
+        self.step_size = tf.Variable(step_size, dtype=self.dtype, name="step_size")
+        self.stretch = tf.Variable(stretch, dtype=self.dtype, name="stretch")
+        self._leapfrog = Leapfrog()
+
+    def noise(self, shape, seed):
+        shape = tf.concat([shape, [self.event_size]], axis=0)
+        return {"momentum": tf.random.stateless_normal(shape, seed, dtype=self.dtype)}
+
+    def move(self, target, z, rho):
+        state = self._leapfrog.step(target, self._leapfrog.init(target, z, rho), self.step_size)
+        return state.z * tf.exp(self.stretch), state.rho
+
+    def transform(self, target, z, noise=(), q0=None, context=None):
+        self.check_target(target)
+        z, rho = self.move(target, z, noise["momentum"])
+        log_det = self.event_size * self.stretch
+        sampled = standard_normal_log_prob(rho) - standard_normal_log_prob(noise["momentum"])
+        expected = 0.5 * (self.event_size - tf.reduce_sum(tf.square(rho), axis=-1))
+        return FlowResult(z, target.log_joint(z), sampled + log_det, expected + log_det)
+
+
+@keras.saving.register_keras_serializable("tests")
+class AmortisedFlow(Flow):
+    """z times exp(s) plus t, both put out by a Keras network that sees what the encoder says of x."""
+
+    def __init__(self, event_size, *, dtype=tf.float32):
+        super().__init__(event_size, dtype=dtype)
+        layer = partial(keras.layers.Dense, dtype=self.dtype.name)
+        init = keras.initializers.RandomNormal(stddev=0.1, seed=1)
+        self.layers = [layer(4, "tanh", kernel_initializer=init, bias_initializer=init)]
+        self.heads = {"out": layer(2 * event_size, kernel_initializer=init, bias_initializer=init)}
+
+    def transform(self, target, z, noise=(), q0=None, context=None):
+        self.check_target(target)
+        scale, shift = tf.split(self.heads["out"](self.layers[0](context)), 2, axis=-1)
+        z = z * tf.exp(scale) + shift
+        log_det = tf.reduce_sum(scale, axis=-1)
+        return FlowResult(z, target.log_joint(z), log_det, log_det)
+
+
+class Row(NamedTuple):
+    """One flow.
+
+    Attributes:
+        make: ``(event_size, dtype=) -> Flow``.
+        variables: The names of what it trains.
+        repeats: Whether it takes `batch_shape`.
+        network: Whether its variables are a Keras network's.
+        planted: ``FlowResult -> FlowResult``, an error that the evidence must show; None where there is nothing to err.
+    """
+
+    make: Callable[..., Flow]
+    variables: set[str]
+    repeats: bool = True
+    network: bool = False
+    planted: Callable[[FlowResult], FlowResult] | None = None
+
+
+def planar(event_size, num_layers, **kwargs):
+    """Layers that bend: as they start, they are close to the identity."""
+    flow = PlanarFlow(event_size, num_layers, **kwargs)
+    flow.w.assign(tf.broadcast_to(tf.cast(tf.linspace(1.0, 1.5, event_size), flow.dtype), flow.w.shape))
+    flow.u.assign(tf.broadcast_to(tf.cast(tf.linspace(0.2, 0.1, event_size), flow.dtype), flow.u.shape))
+    return flow
+
+
+def planar_beyond_invertible(event_size, num_layers, **kwargs):
+    """w.u < -1: the layer would fold space over, were u not constrained."""
+    flow = PlanarFlow(event_size, num_layers, **kwargs)
+    flow.w.assign(tf.ones_like(flow.w))
+    flow.u.assign(-tf.ones_like(flow.u))
+    return flow
+
+
+def without_ratio(result):
+    """A planted error: the determinant (and the densities of what was drawn) forgotten."""
+    nothing = tf.zeros_like(result.log_joint)
+    return result._replace(log_ratio=nothing, expected_log_ratio=nothing)
+
+
+TEMPERING_VARIABLES = {
+    "none": set(),
+    "fixed": {"log_excess_inv_sqrt_beta_0"},
+    "fixed-released": {"log_excess_inv_sqrt_beta_0"},
+    "free": {"logit_alpha"},
+}
+TEMPERING_OBJECTS = {
+    "none": lambda: "none",
+    "fixed": lambda: FixedTempering(1.5),
+    "fixed-released": lambda: ReleasedFixedTempering(1.5),
+    "free": lambda: FreeTempering(0.85),
+}
+assert TEMPERING_OBJECTS.keys() == TEMPERINGS.keys()
+
+
+def hamiltonian(event_size, K, tempering, **kwargs):
+    step_size = np.linspace(0.15, 0.25, event_size)
+    return HamiltonianFlow(event_size, K, TEMPERING_OBJECTS[tempering](), step_size=step_size, **kwargs)
+
+
+CATALOGUE: dict[str, Row] = {
+    "identity": Row(lambda event_size, dtype, batch_shape=(): IdentityFlow(event_size, dtype=dtype), set()),
+    **{
+        f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)
+    },
+    **{
+        f"hamiltonian-{tempering}-K{K}-{per}": Row(
+            partial(hamiltonian, K=K, tempering=tempering, step_size_per=per),
+            {"logit_step_size"} | TEMPERING_VARIABLES[tempering],
+            planted=without_ratio,
+        )
+        for tempering in TEMPERINGS
+        for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
+    },
+    "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=without_ratio),
+    "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
+}
+
+
+def make(name, event_size, seed, dtype=tf.float64, **kwargs) -> Flow:
+    """The row's flow, moved off its initial values, which are alike in all dimensions and steps."""
+    flow = CATALOGUE[name].make(event_size, dtype=dtype, **kwargs)
+    for index, variable in enumerate(flow.trainable_variables):
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [seed, index], dtype=dtype))
+    return flow

@@ -1,0 +1,97 @@
+"""Events of any shape: rows of a table, sequences, images; and likelihoods with variables of their own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from hvae_tf.models.hvae import HVAE
+from hvae_tf.models.vae import VAE
+from hvae_tf.targets.decoder import DecoderTarget
+from hvae_tf.targets.likelihoods import Normal
+
+LATENT = 2
+EVENTS = {"row": (5,), "sequence": (4, 3), "image": (3, 4, 2), "volume": (2, 3, 2, 2)}
+
+
+def networks(event_shape, outputs_per_channel=1, dtype="float32"):
+    size = int(np.prod(event_shape))
+    x = keras.Input(event_shape, dtype=dtype)
+    h = keras.layers.Dense(6, "tanh", dtype=dtype)(keras.layers.Flatten(dtype=dtype)(x))
+    heads = [keras.layers.Dense(LATENT, a, dtype=dtype)(h) for a in ("linear", "softplus")]
+    z = keras.Input([LATENT], dtype=dtype)
+    h = keras.layers.Dense(size * outputs_per_channel, dtype=dtype)(keras.layers.Dense(6, "tanh", dtype=dtype)(z))
+    shape = (*event_shape[:-1], event_shape[-1] * outputs_per_channel)
+    return keras.Model(x, heads), keras.Model(z, keras.layers.Reshape(shape, dtype=dtype)(h))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_model_takes_events_of_any_shape(name, seed, tmp_path):
+    event_shape = EVENTS[name]
+    x = np.random.default_rng(seed).normal(size=(12, *event_shape)).astype(np.float32)
+    model = HVAE(*networks(event_shape, 2), 2, step_size=0.05, likelihood="normal")
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit(x, batch_size=6, verbose=0)
+    assert model.sample(3).shape == (3, *event_shape)
+    assert model.sample(3, draw=True).shape == (3, *event_shape)
+    assert model.reconstruct(x).shape == model.predict(x, verbose=0).shape == x.shape
+    assert model.sample_posterior(x, 3).shape == (3, 12, LATENT)
+    assert model.log_likelihood(x, 4).value.shape == (12,)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras").elbo(x), model.elbo(x))
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_likelihood_sums_over_all_axes_of_an_event(name, seed):
+    rng, event_shape = np.random.default_rng(seed), EVENTS[name]
+    _, decoder = networks(event_shape, 2, "float64")
+    x, z = rng.normal(size=(5, *event_shape)), rng.normal(size=(3, 5, LATENT))
+    target = DecoderTarget(decoder, x, "normal")
+    outputs = decoder(z.reshape(-1, LATENT)).numpy().reshape(3, 5, *event_shape[:-1], -1)
+    mean, log_scale = np.split(outputs, 2, axis=-1)
+    terms = -0.5 * ((x - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2.0 * np.pi)
+    expected = terms.reshape(3, 5, -1).sum(axis=-1)
+    np.testing.assert_allclose(target.log_likelihood(z), expected, rtol=1e-12)
+    prior = -0.5 * (z**2).sum(-1) - 0.5 * LATENT * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(target.log_joint(z), expected + prior, rtol=1e-12)
+
+
+def test_a_learned_scale_is_trained_counted_saved_and_finds_the_noise(seed, tmp_path):
+    """Rows whose columns have noise of unlike sizes; one number for each column is learned."""
+    rng = np.random.default_rng(seed)
+    scale = np.array([0.1, 0.3, 0.5])
+    x = (np.outer(rng.normal(size=2000), [1.0, -0.5, 0.2]) + scale * rng.normal(size=(2000, 3))).astype(np.float32)
+    x_in, z_in = keras.Input([3]), keras.Input([1])
+    heads = [keras.layers.Dense(1)(x_in), keras.layers.Dense(1, "softplus")(x_in)]
+    decoder = keras.Model(z_in, keras.layers.Dense(3)(z_in))
+    model = VAE(keras.Model(x_in, heads), decoder, likelihood=Normal("learned", initial_scale=2.0))
+    assert [w.name for w in model.likelihood_layer.trainable_weights] == ["log_scale"]
+    model.compile(keras.optimizers.Adam(0.03))
+    model.fit(x, batch_size=100, epochs=30, verbose=0)
+    np.testing.assert_allclose(np.exp(model.likelihood.log_scale), scale, rtol=0.2, atol=0.05)
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert " likelihood: log_scale [3]" in lines
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.likelihood.log_scale, model.likelihood.log_scale)
+    np.testing.assert_array_equal(loaded.elbo(x[:50]), model.elbo(x[:50]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fixed",), "unknown scale 'fixed'; accepted: decoder, learned"),
+        (("learned", 0.0), "initial_scale is 0.0; expected positive finite"),
+        (("learned", np.inf), "initial_scale is inf"),
+    ],
+)
+def test_bad_arguments_of_the_normal_likelihood_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Normal(*arguments)
+
+
+def test_a_decoder_of_another_rank_is_named():
+    _, decoder = networks((4, 3))
+    with pytest.raises(ValueError, match=r"puts out \(None, 4, 3\) for examples of shape \[12\]; expected \(None, outputs\)"):
+        DecoderTarget(decoder, tf.zeros([2, 12]))
