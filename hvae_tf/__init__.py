@@ -5,11 +5,10 @@ The names here are those that most users need. Further rooms: `hvae_tf.data` (da
 and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.records` (records of runs).
 """
 
-from hvae_tf.activations import positive_softplus
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.checkpoints import CheckpointError
-from hvae_tf.data import DataError, ImageData, TrainBatches, from_arrays, load
+from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
@@ -21,8 +20,8 @@ from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
-from hvae_tf.models.networks import conv_decoder, conv_encoder
 from hvae_tf.models.vae import VAE
+from hvae_tf.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder, positive_softplus
 from hvae_tf.parallel import use_cores
 from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
@@ -45,6 +44,7 @@ __all__ = [
     "Direct",
     "DivergenceError",
     "Estimate",
+    "EventData",
     "FixedTempering",
     "Flow",
     "FlowResult",
@@ -67,6 +67,8 @@ __all__ = [
     "TrainingResult",
     "conv_decoder",
     "conv_encoder",
+    "dense_decoder",
+    "dense_encoder",
     "elbo_sample",
     "fit",
     "from_arrays",

@@ -30,7 +30,7 @@ class DiagonalGaussian(NamedTuple):
         return self.mean.shape[-1]
 
     def sample(self, noise: tf.Tensor) -> tf.Tensor:
-        """mean + standard_deviation * noise, ``[..., l]``, for noise ~ N(0, I)."""
+        """Mean + standard_deviation * noise, ``[..., l]``, for noise ~ N(0, I)."""
         return self.mean + self.standard_deviation * noise
 
     def log_prob(self, z: tf.Tensor) -> tf.Tensor:

@@ -92,10 +92,10 @@ class Row(NamedTuple):
 
 
 def planar(event_size, num_layers, **kwargs):
-    """Layers that bend: as they start, they are close to the identity."""
+    """Layers that bend, together as much whatever K: as they start, they are close to the identity."""
     flow = PlanarFlow(event_size, num_layers, **kwargs)
     flow.w.assign(tf.broadcast_to(tf.cast(tf.linspace(1.0, 1.5, event_size), flow.dtype), flow.w.shape))
-    flow.u.assign(tf.broadcast_to(tf.cast(tf.linspace(0.2, 0.1, event_size), flow.dtype), flow.u.shape))
+    flow.u.assign(tf.broadcast_to(tf.cast(tf.linspace(0.4, 0.2, event_size), flow.dtype) / num_layers, flow.u.shape))
     return flow
 
 
@@ -111,6 +111,11 @@ def without_ratio(result):
     """A planted error: the determinant (and the densities of what was drawn) forgotten."""
     nothing = tf.zeros_like(result.log_joint)
     return result._replace(log_ratio=nothing, expected_log_ratio=nothing)
+
+
+def expected_for_sampled(result):
+    """A planted error: the terms that belong into an ELBO, in an importance weight."""
+    return result._replace(log_ratio=result.expected_log_ratio)
 
 
 TEMPERING_VARIABLES = {
@@ -135,19 +140,17 @@ def hamiltonian(event_size, K, tempering, **kwargs):
 
 CATALOGUE: dict[str, Row] = {
     "identity": Row(lambda event_size, dtype, batch_shape=(): IdentityFlow(event_size, dtype=dtype), set()),
-    **{
-        f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)
-    },
+    **{f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)},
     **{
         f"hamiltonian-{tempering}-K{K}-{per}": Row(
             partial(hamiltonian, K=K, tempering=tempering, step_size_per=per),
             {"logit_step_size"} | TEMPERING_VARIABLES[tempering],
-            planted=without_ratio,
+            planted=expected_for_sampled,
         )
         for tempering in TEMPERINGS
         for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
     },
-    "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=without_ratio),
+    "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
 }
 

@@ -20,7 +20,7 @@ from hvae_tf.checkpoints import CheckpointError, load_checkpoint, state_variable
 from hvae_tf.data import TrainBatches, load
 from hvae_tf.divergence import DivergenceError
 from hvae_tf.models.hvae import HVAE
-from hvae_tf.models.networks import conv_decoder, conv_encoder
+from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import fit
 
 # -- a real model, really killed --------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The Keras layers that own the variables of `tf.Module`s, so that Keras trains, counts, saves and loads them.
 
-Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither trained nor saved, silently. A `ModuleLayer`
-adopts them: each becomes the value of a Keras variable, and Keras layers that the module holds become sublayers. What a
-module uses and Keras cannot be shown is refused.
+Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither trained nor saved, silently. A
+`ModuleLayer` adopts them: each becomes the value of a Keras variable, and Keras layers that the module holds become
+sublayers. What a flow uses and Keras cannot be shown is refused.
 """
 
 import keras
@@ -40,8 +40,9 @@ class ModuleLayer(keras.layers.Layer):
     def __init__(self, module: tf.Module, **kwargs):
         super().__init__(**kwargs)
         variables, self.networks = _state_of(module)
-        for variable in variables:
-            self._track_variable(_Adopted(variable))
+        with keras.name_scope(self.name):
+            for variable in variables:
+                self._track_variable(_Adopted(variable))
         self.built = True
 
     def call(self, inputs):

@@ -150,7 +150,7 @@ class FlowVAE(Inference, keras.Model):
         return DiagonalGaussian(tf.cast(mean, self.variable_dtype), tf.cast(standard_deviation, self.variable_dtype))
 
     def target(self, x) -> DecoderTarget:
-        """log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
+        """Log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
         return DecoderTarget(self.decoder, x, self.likelihood, self.prior)
 
     def _transform(self, x, q0, z_0, flow_noise) -> FlowResult:

@@ -78,7 +78,9 @@ class Inference:
         if seed is None:
             x = self._events(x)
             check_count("batch_size", batch_size)
-            return np.concatenate([self._reconstruct_graph(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
+            return np.concatenate(
+                [self._reconstruct_graph(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
+            )
         z = [
             self._posterior_graph(*batch, tf.constant(1), batch_seed)[0]
             for batch, batch_seed in self._batches(x, seed_pair(seed, _RECONSTRUCT), batch_size)

@@ -15,8 +15,8 @@ class DecoderTarget(Target):
 
     Args:
         decoder: Keras model ``[n, l] -> [n, *axes, C * outputs]``, what the likelihood reads per channel.
-        x: ``[B, *axes, C]``, the examples: images ``[B, H, W, C]``, sequences, rows; z is then ``[..., B, l]``, with any
-            sample axes in front.
+        x: ``[B, *axes, C]``, the examples: images ``[B, H, W, C]``, sequences, rows; z is then ``[..., B, l]``,
+            with any sample axes in front.
         likelihood: A name, ``"bernoulli"`` (on logits), ``"normal"`` or ``"categorical"``, or a `Likelihood`.
         prior: p(z); N(0, I) by default.
 

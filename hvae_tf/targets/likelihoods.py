@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hvae_tf.activations import softplus
+from hvae_tf.networks.activations import softplus
 
 tfd = tfp.distributions
 
@@ -155,8 +155,8 @@ class Categorical(Likelihood):
     def check_outputs(self, num_outputs, num_channels):
         if num_outputs % num_channels or num_outputs < 2 * num_channels:
             raise ValueError(
-                f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; the categorical "
-                f"likelihood expects as many logits for each channel, two or more: a multiple of {num_channels}"
+                f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; the "
+                f"categorical likelihood expects as many logits for each channel, two or more: a multiple of {num_channels}"
             )
 
     def _logits(self, outputs, num_channels):

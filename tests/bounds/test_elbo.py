@@ -56,7 +56,7 @@ class Sample:
         flow = HamiltonianFlow(SIZE, 3, hot.get(tempering, tempering), step_size=0.1, dtype=tf.float64)
         q0 = DiagonalGaussian(zeros, tf.exp(tf.constant([-0.5, 0.0, 0.2], tf.float64)))
         noise, self.gamma = tf.unstack(normal(2, num_samples, SIZE, seed=seed))
-        self.rho_0 = flow.initial_momentum(self.gamma)
+        self.rho_0 = self.gamma * flow.schedule().inv_sqrt_beta_0
         self.rho_k = flow.move(target, q0.sample(noise), self.rho_0)[0].rho
         self.result = flow.transform(target, q0.sample(noise), self.gamma)
         self.log_q0, self.entropy = q0.log_prob_of_noise(noise), q0.entropy()

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 import hvae_tf
-from hvae_tf import HamiltonianFlow, LogDensityTarget, Target, ValueAndGrad, hamiltonian_elbo
+from hvae_tf import HamiltonianFlow, LogDensityTarget, Target, hamiltonian_elbo
 from hvae_tf.flows import differentiation
 from hvae_tf.flows.differentiation import DIFFERENTIATIONS
+from hvae_tf.targets.target import ValueAndGrad
 
 SIZE = 3
 OTHERS = [name for name in DIFFERENTIATIONS if name != "backprop"]

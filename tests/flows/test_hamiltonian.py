@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import (
-    TEMPERINGS,
-    HamiltonianFlow,
-    LogDensityTarget,
-    hamiltonian_log_weight,
-    standard_normal_log_prob,
-)
+from hvae_tf import TEMPERINGS, HamiltonianFlow, LogDensityTarget, hamiltonian_log_weight
+from hvae_tf.densities import standard_normal_log_prob
 
 SIZE = 3
 TARGET = LogDensityTarget(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf.models.networks import conv_decoder, conv_encoder
+from hvae_tf.networks import conv_decoder, conv_encoder
 
 IMAGE_SHAPE = (6, 5, 1)
 LATENT_SIZE = 2

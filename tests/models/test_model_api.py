@@ -8,8 +8,8 @@ from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
-from hvae_tf.models.networks import conv_decoder, conv_encoder
 from hvae_tf.models.vae import VAE
+from hvae_tf.networks import conv_decoder, conv_encoder
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +139,14 @@ def one_headed(encoder):
         ),
         (
             lambda e, d: VAE(conv_encoder((6, 6, 1), 2), d),
-            r"puts out \(None, 6, 5, 1\) for images of shape \[6, 6, 1\]",
+            r"puts out \(None, 6, 5, 1\) for examples of shape \[6, 6, 1\]",
         ),
-        (lambda e, d: VAE(e, d, likelihood="normal"), "normal likelihood expects a mean and a log standard deviation"),
+        (lambda e, d: VAE(e, d, likelihood="normal"), "the normal likelihood with .* expects a mean and a log standard deviation"),
         (lambda e, d: VAE(e, d, likelihood="gauss"), "unknown likelihood 'gauss'"),
         (lambda e, d: VAE(subclassed(), d), "the encoder 'mine' has no static shapes; make it a functional model"),
         (lambda e, d: VAE(e, subclassed()), "the decoder 'mine' has no static shapes"),
         (lambda e, d: VAE(one_headed(e), d), r"outputs of shape \(None, 2\); expected a mean and a standard deviation"),
-        (lambda e, d: VAE(d, d), r"the encoder takes inputs of shape \(None, 2\)"),
+        (lambda e, d: VAE(d, d), r"the encoder gives outputs of shape \(None, 6, 5, 1\); expected a mean"),
         (lambda e, d: VAE(e, d, seed=-1), "seed is -1"),
         (lambda e, d: IWAE(e, d, 0), "num_samples is 0"),
         (lambda e, d: VAE(e, d, num_samples=True), "num_samples is True"),
@@ -154,9 +154,15 @@ def one_headed(encoder):
         (lambda e, d: FlowVAE(e, d, "planar"), r"flow is 'planar'; expected a hvae_tf.Flow, or a function"),
         (lambda e, d: FlowVAE(e, d, lambda *a, **k: None), "flow is None; expected a hvae_tf.Flow"),
         (lambda e, d: FlowVAE(e, d, IdentityFlow(3)), "the flow has event_size 3; this model needs 2"),
-        (lambda e, d: FlowVAE(e, d, IdentityFlow(2, dtype="float64")), "the flow has dtype .*float64.*; this model needs"),
+        (
+            lambda e, d: FlowVAE(e, d, IdentityFlow(2, dtype="float64")),
+            "the flow has dtype .*float64.*; this model needs",
+        ),
         (lambda e, d: HVAE(e, d), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
-        (lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)), r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow"),
+        (
+            lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)),
+            r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow",
+        ),
         (lambda e, d: HVAE(e, d, 0), "num_leapfrog_steps is 0"),
         (lambda e, d: HVAE(e, d, 1, "warm"), "unknown tempering 'warm'"),
         (lambda e, d: HVAE(e, d, 1, step_size=0.6), r"expected values in \(0, max_step_size\)"),

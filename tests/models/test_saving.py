@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hvae_tf.dynamics.tempering import FixedTempering
 from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.models.flow_vae import FlowVAE
@@ -96,7 +97,7 @@ def test_configurations_come_back(name, networks):
 
 
 def test_weights_alone_move_between_models(networks, images, tmp_path):
-    model, other = (HVAE(*networks(seed=seed), 2, "fixed", inv_sqrt_beta_0=1.5 + seed) for seed in (0, 1))
+    model, other = (HVAE(*networks(seed=seed), 2, FixedTempering(1.5 + seed)) for seed in (0, 1))
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(other.elbo(images), model.elbo(images))

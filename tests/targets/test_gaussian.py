@@ -8,16 +8,18 @@ import tensorflow_probability as tfp
 from hvae_tf import (
     TEMPERINGS,
     GaussianOffsetTarget,
-    GaussianStatistics,
     HamiltonianFlow,
     IdentityFlow,
-    TemperingSchedule,
+    elbo_sample,
+    log_weight,
+)
+from hvae_tf.densities import standard_normal
+from hvae_tf.dynamics.tempering import FixedTempering, FreeTempering, TemperingSchedule
+from hvae_tf.targets.gaussian import (
+    GaussianStatistics,
     evidence,
     exact_hamiltonian_elbo,
-    gaussian_entropy,
     gaussian_offset_model,
-    hamiltonian_elbo,
-    log_weight,
     maximum_likelihood,
     posterior,
     sufficient_statistics,
@@ -80,7 +82,7 @@ def test_exact_posterior_makes_the_variational_bound_tight(statistics, seed):
     """The optimum of mean-field VB is the evidence, and every single sample attains it."""
     q0 = posterior(statistics, DELTA, LOG_SIGMA)
     z = q0.sample(10, seed=[seed, 0])
-    result = IdentityFlow(SIZE)(GaussianOffsetTarget(statistics, DELTA, LOG_SIGMA), z)
+    result = IdentityFlow(SIZE, dtype=tf.float64).transform(GaussianOffsetTarget(statistics, DELTA, LOG_SIGMA), z)
     values = log_weight(result, q0.log_prob(z))
     np.testing.assert_allclose(values, tf.fill([10], evidence(statistics, DELTA, LOG_SIGMA)), rtol=1e-11)
 
@@ -200,26 +202,23 @@ def test_target_is_the_joint_density_of_the_simulator(x, statistics, seed):
 # ---- the Hamiltonian ELBO in closed form
 
 
-def run(flow, target, z, rho):
-    return flow(target, z, rho)
-
-
-def run_without_tempering(flow, target, z, rho):
+class LostTempering(HamiltonianFlow):
     """A planted error: starts hot and never scales the momentum."""
-    options = {"step_size": flow.step_sizes.numpy(), "step_size_per": "step", "dtype": flow.dtype}
-    return HamiltonianFlow(SIZE, flow.num_leapfrog_steps, "none", **options)(target, z, rho)
+
+    def _move(self, target, z, rho, schedule):
+        options = {"step_size": self.step_sizes.numpy(), "step_size_per": "step", "dtype": self.dtype}
+        return HamiltonianFlow(SIZE, self.num_leapfrog_steps, "none", **options).move(target, z, rho)
 
 
-def elbo_z_score(statistics, tempering, num_steps, seed, z_score, run=run, **kwargs):
+def elbo_z_score(statistics, tempering, num_steps, seed, z_score, flow_class=HamiltonianFlow, **kwargs):
     """Monte Carlo against the closed form, with unlike steps in every dimension and at every step."""
-    flow = HamiltonianFlow(
+    hot = {"free": FreeTempering(0.7 ** (1.0 / num_steps)), "fixed": FixedTempering(1.5)}
+    flow = flow_class(
         SIZE,
         num_steps,
-        tempering,
+        hot.get(tempering, tempering),
         step_size=0.15,
         step_size_per="step",
-        inv_sqrt_beta_0=1.5,
-        alpha=0.7 ** (1.0 / num_steps),
         dtype=tf.float64,
         **kwargs,
     )
@@ -227,8 +226,7 @@ def elbo_z_score(statistics, tempering, num_steps, seed, z_score, run=run, **kwa
         variable.assign_add(0.2 * tf.random.stateless_normal(variable.shape, [seed, index], dtype=tf.float64))
     z, gamma = tf.unstack(normal(2, 10_000, SIZE, seed=seed))
     target = GaussianOffsetTarget(statistics, DELTA, LOG_SIGMA)
-    result = run(flow, target, z, flow.initial_momentum(gamma))
-    samples = hamiltonian_elbo(result, -gaussian_entropy(tf.zeros(SIZE, tf.float64)))
+    samples = elbo_sample(flow.transform(target, z, gamma), -standard_normal(SIZE, tf.float64).entropy())
     return z_score(
         samples, exact_hamiltonian_elbo(statistics, DELTA, LOG_SIGMA, tf.unstack(flow.step_sizes), flow.schedule())
     )
@@ -242,14 +240,14 @@ def test_hamiltonian_elbo_has_its_closed_form(statistics, tempering, num_steps, 
 
 @pytest.mark.parametrize("num_steps", [1, 3, 10])
 @pytest.mark.parametrize("tempering", TEMPERINGS)
-def test_unkicked_drift_is_seen(statistics, tempering, num_steps, seed, z_score, unkicked_step):
-    assert elbo_z_score(statistics, tempering, num_steps, seed, z_score, integrator=unkicked_step) > 5.0
+def test_unkicked_drift_is_seen(statistics, tempering, num_steps, seed, z_score, unkicked_integrator):
+    assert elbo_z_score(statistics, tempering, num_steps, seed, z_score, integrator=unkicked_integrator) > 5.0
 
 
 @pytest.mark.parametrize("num_steps", [1, 3, 10])
 @pytest.mark.parametrize("tempering", sorted(set(TEMPERINGS) - {"none"}))
 def test_lost_tempering_is_seen(statistics, tempering, num_steps, seed, z_score):
-    assert elbo_z_score(statistics, tempering, num_steps, seed, z_score, run=run_without_tempering) > 5.0
+    assert elbo_z_score(statistics, tempering, num_steps, seed, z_score, flow_class=LostTempering) > 5.0
 
 
 def gap(statistics, step_sizes, schedule):

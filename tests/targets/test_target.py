@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import GaussianOffsetTarget, LogDensityTarget, sufficient_statistics
+from hvae_tf import GaussianOffsetTarget, LogDensityTarget
+from hvae_tf.targets.gaussian import sufficient_statistics
 
 SIZE = 3
 

@@ -8,9 +8,10 @@ everywhere except before the mean and the logits.
 import keras
 import numpy as np
 
-from hvae_tf.activations import positive_softplus, softplus
 from hvae_tf.checks import check_count
-from hvae_tf.models.transposed_convolution import STRIDE, TransposedConvolution
+from hvae_tf.networks.activations import positive_softplus, softplus
+from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
+from hvae_tf.networks.subpixel import STRIDE, TransposedConvolution
 
 
 def conv_encoder(
@@ -39,7 +40,7 @@ def conv_encoder(
         ValueError: If a size is not a positive integer.
     """
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
-    glorot = _glorot_uniform(seed, 0)
+    glorot = glorot_uniform(seed, ENCODER)
     x = keras.Input(image_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="image")
     h = x
     for i, maps in enumerate(filters):
@@ -94,19 +95,14 @@ def conv_decoder(
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
     check_count("outputs_per_channel", outputs_per_channel)
     outputs = image_shape[-1] * outputs_per_channel
-    output_bias = np.asarray(output_bias, np.float64)
-    shapes = ((), (outputs,), (*image_shape[:2], outputs))
-    if output_bias.shape not in shapes:
-        raise ValueError(f"output_bias has shape {output_bias.shape}; expected one of {', '.join(map(str, shapes))}")
-    if not np.all(np.isfinite(output_bias)):
-        raise ValueError("output_bias holds values that are not finite; clip the pixels' means away from 0 and 1")
+    output_bias = check_output_bias(output_bias, (*image_shape[:2], outputs))
 
     sizes = [image_shape[:2]]
     for _ in filters:
         sizes.append(tuple(-(-size // STRIDE) for size in sizes[-1]))
     smallest = (*sizes.pop(), filters[-1])
     maps = [*filters[-2::-1], outputs] if len(filters) > 1 else [outputs]
-    glorot = _glorot_uniform(seed, 1)
+    glorot = glorot_uniform(seed, DECODER)
     z = keras.Input([latent_size], dtype=keras.dtype_policies.get(dtype).variable_dtype, name="latent")
     h = z
     for label, units in (("hidden", hidden_units), ("unflatten", int(np.prod(smallest)))):
@@ -122,18 +118,6 @@ def conv_decoder(
         h = layer(h)
     layer.bias.assign(np.broadcast_to(output_bias, layer.bias.shape))
     return keras.Model(z, h, name=name)
-
-
-def _glorot_uniform(seed, network):
-    """A source of initialisers, each with a seed of its own, all of them a function of (seed, network)."""
-    if int(seed) != seed or seed < 0:
-        raise ValueError(f"seed is {seed}; expected an integer of at least 0")
-    state = np.random.SeedSequence([int(seed), network])
-
-    def initializer():
-        return keras.initializers.GlorotUniform(int(state.spawn(1)[0].generate_state(1)[0] >> 1))
-
-    return initializer
 
 
 def _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size):

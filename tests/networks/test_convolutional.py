@@ -1,13 +1,10 @@
-"""The networks: their shapes, their number of weights, and the transposed convolution against its definition."""
+"""The convolutional networks: their shapes, their number of weights, where their weights start."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from hvae_tf.activations import positive_softplus, softplus
-from hvae_tf.models.networks import conv_decoder, conv_encoder
-from hvae_tf.models.transposed_convolution import TransposedConvolution, choose_block, grow, grow_by_blocks
+from hvae_tf.networks import TransposedConvolution, conv_decoder, conv_encoder
 
 
 def test_the_defaults_are_the_papers():
@@ -38,53 +35,6 @@ def test_any_size_comes_back(image_shape, filters, outputs, kernel_size):
     )
 
 
-@pytest.mark.parametrize("maps", [2, 17])  # by blocks, and by TensorFlow's own
-@pytest.mark.parametrize("block", [None, 1, 2, 3])
-@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("size", [(7, 8), (4, 1), (28, 27)])
-def test_growing_is_the_adjoint_of_the_same_convolution(block, kernel_size, size, maps, seed):
-    rng = np.random.default_rng(seed)
-    small = [-(-n // 2) for n in size]
-    kernel = tf.constant(rng.normal(size=(kernel_size, kernel_size, maps, 3)))
-    x, y = tf.constant(rng.normal(size=(2, *small, 3))), tf.constant(rng.normal(size=(2, *size, maps)))
-    left = tf.reduce_sum(x * tf.nn.conv2d(y, kernel, 2, "SAME"))
-    grown = grow(x, kernel, size) if block is None else grow_by_blocks(x, kernel, size, block)
-    np.testing.assert_allclose(tf.reduce_sum(grown * y), left, rtol=1e-10)
-
-
-@pytest.mark.parametrize("block", [1, 2])
-@pytest.mark.parametrize("size", [(7, 8), (28, 27)])
-def test_both_routes_have_the_same_gradients_of_both_orders(size, block, seed):
-    rng = np.random.default_rng(seed)
-    small = [-(-n // 2) for n in size]
-    kernel, x = tf.constant(rng.normal(size=(5, 5, 1, 3))), tf.constant(rng.normal(size=(2, *small, 3)))
-    cotangent, weights = tf.constant(rng.normal(size=(2, *size, 1))), tf.constant(rng.normal(size=x.shape))
-
-    def gradients(grow):
-        with tf.GradientTape() as outer:
-            outer.watch([x, kernel, cotangent])
-            with tf.GradientTape() as inner:
-                inner.watch([x, kernel])
-                value = tf.reduce_sum(cotangent * tf.nn.softplus(grow(x, kernel, size)))
-            first = inner.gradient(value, [x, kernel])
-            scalar = tf.reduce_sum(first[0] * weights) + tf.reduce_sum(tf.square(first[1]))
-        return [value, *first, *outer.gradient(scalar, [x, kernel, cotangent])]
-
-    def tensorflows(x, kernel, size):
-        return tf.nn.conv2d_transpose(x, kernel, [2, *size, 1], 2)
-
-    def ours(x, kernel, size):
-        return grow_by_blocks(x, kernel, size, block)
-
-    for a, b in zip(gradients(ours), gradients(tensorflows), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
-
-
-def test_blocks_are_as_large_as_pays():
-    assert choose_block(tf.zeros([5, 5, 1, 16])) == 2  # 16 of 16 lanes are used, by blocks of 2 x 2 only 4
-    assert choose_block(tf.zeros([5, 5, 3, 16])) == choose_block(tf.zeros([5, 5, 16, 32])) == 1
-
-
 def test_initial_weights_are_a_function_of_the_seed():
     sizes = {"image_shape": (6, 6, 1), "latent_size": 2, "hidden_units": 4, "filters": (2, 2)}
     for network in (conv_encoder, conv_decoder):
@@ -96,36 +46,6 @@ def test_initial_weights_are_a_function_of_the_seed():
     assert not np.array_equal(kernel, encoder.get_layer("standard_deviation").kernel.numpy())
     assert np.abs(kernel).max() <= np.sqrt(6.0 / (4 + 2))  # Glorot's bound
     assert not np.array_equal(encoder.get_layer("hidden").kernel[:2], decoder.get_layer("hidden").kernel)
-
-
-@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
-def test_softplus_has_its_definitions_values_and_three_derivatives(dtype):
-    x = np.concatenate([np.linspace(-80.0, 80.0, 641), [-1e30, 1e30]])
-    s = 1.0 / (1.0 + np.exp(-np.clip(x, -700, 700)))
-    expected = [np.logaddexp(0.0, x), s, s * (1 - s), s * (1 - s) * (1 - 2 * s)]
-    point = tf.constant(x, dtype)
-    with tf.GradientTape() as third:
-        third.watch(point)
-        with tf.GradientTape() as second:
-            second.watch(point)
-            with tf.GradientTape() as first:
-                first.watch(point)
-                value = softplus(point)
-            slope = first.gradient(value, point)
-        curvature = second.gradient(slope, point)
-    tolerance = 4 * np.finfo(dtype.as_numpy_dtype).eps
-    np.testing.assert_allclose(value, expected[0], rtol=tolerance, atol=np.finfo(dtype.as_numpy_dtype).tiny)
-    for found, known in zip([slope, curvature, third.gradient(curvature, point)], expected[1:], strict=True):
-        np.testing.assert_allclose(found, known, atol=2 * tolerance)
-
-
-def test_softplus_is_finite_in_half_precision():
-    x = np.array([-20.0, 0.0, 5.0, 11.0, 12.0, 20.0, 3e4])
-    np.testing.assert_allclose(softplus(tf.constant(x, tf.float16)), np.logaddexp(0.0, x), rtol=2e-3, atol=1e-3)
-
-
-def test_standard_deviations_are_never_zero():
-    assert np.all(positive_softplus(tf.constant([-1e30, -200.0, 0.0])).numpy() > 0)
 
 
 @pytest.mark.parametrize("bias", [-1.5, [0.5, -1.0], np.linspace(-3, 3, 5 * 4 * 2).reshape(5, 4, 2)])
@@ -171,10 +91,3 @@ def test_bad_sizes_are_named(network, arguments, message):
 def test_bad_outputs_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         conv_decoder(**arguments)
-
-
-def test_a_transposed_convolution_checks_its_input():
-    with pytest.raises(ValueError, match=r"cannot grow to \(7, 7\); expected \(4, 4\)"):
-        TransposedConvolution(2, (7, 7))(np.zeros((1, 3, 4, 2), np.float32))
-    with pytest.raises(ValueError, match="unknown bias 'row'; accepted: map, pixel"):
-        TransposedConvolution(2, (7, 7), bias="row")

@@ -1,0 +1,141 @@
+"""Events of any shape, rows of a table, sequences or images, in three disjoint splits, checked."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from hvae_tf.checks import check_seed
+from hvae_tf.data.binarisation import binarise, draw_key
+from hvae_tf.records import fingerprint
+
+SPLITS = ("train", "validation", "test")
+_INDEX = {"validation": -1, "test": -2}  # of the draw that binarises the split
+
+
+class DataError(ValueError):
+    """A data set that is missing, damaged or not of the expected kind, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EventData:
+    """Events in three disjoint splits: rows of a table ``[n, d]``, sequences ``[n, t, d]``, images ``[n, h, w, c]``.
+
+    Attributes:
+        name: Name and version of the set.
+        train: ``[n, ...]``: uint8 of 0 to `max_value`, or floats in [0, 1]; without a `max_value` any finite numbers.
+        validation: ``[m, ...]``, of the same dtype and event shape.
+        test: ``[k, ...]``, likewise.
+        max_value: The value that means an intensity of 1; None for values that are no intensities and stay as they are.
+        split_seed: What chose the validation events.
+        binarise_seed: What binarises validation and test events.
+
+    Raises:
+        DataError: If a split is empty or no array ``[n, ...]`` of events, of another dtype or event shape than the
+            others, outside [0, max_value], not finite, or has constant events only.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    max_value: int | None = 1
+    split_seed: int = 0
+    binarise_seed: int = 0
+
+    def __post_init__(self):
+        check_seed("split_seed", self.split_seed)
+        check_seed("binarise_seed", self.binarise_seed)
+        if self.max_value is not None and not self.max_value > 0:
+            raise DataError(f"max_value is {self.max_value}; expected a number above 0, or None for values as they are")
+        for split in SPLITS:
+            self._check(split, getattr(self, split))
+
+    def _check(self, split: str, events: np.ndarray) -> None:
+        where = f"{self.name}: the {split} split"
+        self._check_shape(where, events)
+        span = "any finite values" if self.max_value is None else f"0 to {self.max_value}"
+        if events.dtype not in (np.uint8, np.float32, np.float64):
+            floats = "finite floats" if self.max_value is None else "floats in [0, 1]"
+            raise DataError(f"{where} is {events.dtype}; expected uint8 of {span}, or {floats}")
+        if events.shape[1:] != self.train.shape[1:] or events.dtype != self.train.dtype:
+            raise DataError(
+                f"{where} holds {events.dtype} events of shape {events.shape[1:]}, the train split "
+                f"{self.train.dtype} of {self.train.shape[1:]}; expected the same"
+            )
+        low, high = events.min(), events.max()
+        least, most = (0, self.max_value) if self.max_value is not None else (-_LARGEST, _LARGEST)
+        if not (low >= least and high <= most):  # NaN fails too
+            raise DataError(f"{where} has values from {low} to {high}; expected {span}")
+        flat = events.reshape(len(events), -1)
+        one_value_each = np.all(flat == flat[:, :1])
+        if one_value_each and (flat.shape[1] > 1 or (len(flat) > 1 and np.all(flat == flat[0]))):
+            raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
+
+    def _check_shape(self, where: str, events: np.ndarray) -> None:
+        if not isinstance(events, np.ndarray) or events.ndim < 2 or 0 in events.shape:
+            raise DataError(f"{where} has shape {np.shape(events)}; expected an array of events [n, ...], n > 0")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one event: ``(d,)``, ``(t, d)``, ``(height, width, channels)``."""
+        return tuple(self.train.shape[1:])
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A short digest of the events of all splits, in their order."""
+        return fingerprint(self.train, self.validation, self.test)
+
+    def configuration(self) -> dict[str, Any]:
+        """Name, sizes, seeds and fingerprint, as a run record has them."""
+        return {
+            "name": self.name,
+            "images": {split: len(getattr(self, split)) for split in SPLITS},
+            "split_seed": self.split_seed,
+            "binarise_seed": self.binarise_seed,
+            "fingerprint": self.fingerprint,
+        }
+
+    def values(self, split: str) -> np.ndarray:
+        """The events of a split as float32, ``[n, ...]``: intensities in [0, 1], or the values as they are."""
+        return scaled(self._split(split), self.max_value)
+
+    def binarised(self, split: str, seed: int | None = None) -> np.ndarray:
+        """The validation or test events with values 0.0 or 1.0, the same at every call with the same seed.
+
+        Args:
+            split: ``"validation"`` or ``"test"``; training events are binarised by `TrainBatches`.
+            seed: Another seed than `binarise_seed`, to see how much a number depends on the binarisation.
+
+        Returns:
+            ``[n, ...]`` float32.
+
+        Raises:
+            ValueError: If the split is another, the seed is out of range, or the values are no intensities.
+        """
+        if split not in _INDEX:
+            raise ValueError(f"split is {split!r}; expected 'validation' or 'test' (training images: TrainBatches)")
+        self.check_intensities()
+        seed = self.binarise_seed if seed is None else check_seed("seed", seed)
+        with tf.device("CPU:0"):
+            return binarise(self.values(split), draw_key(seed, _INDEX[split])).numpy()
+
+    def check_intensities(self) -> None:
+        """Raises ValueError unless the values are intensities, which can be binarised."""
+        if self.max_value is None:
+            raise ValueError(f"{self.name} has no max_value, so its values cannot be binarised; take them as they are")
+
+    def _split(self, split: str) -> np.ndarray:
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; accepted: {', '.join(SPLITS)}")
+        return getattr(self, split)
+
+
+_LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
+
+
+def scaled(events: np.ndarray, max_value: int | None) -> np.ndarray:
+    """Events as float32, in units of `max_value` where there is one."""
+    return (events if max_value is None else events / np.float32(max_value)).astype(np.float32)

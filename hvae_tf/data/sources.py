@@ -1,0 +1,154 @@
+"""Where data come from: a table of named sets, anything that TFDS has prepared on disk, or arrays of your own."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hvae_tf.checks import check_seed
+from hvae_tf.data.events import SPLITS, DataError, EventData
+from hvae_tf.data.images import ImageData
+from hvae_tf.data.tfds import tensorflow_dataset
+
+VALIDATION_FRACTION = 1 / 6  # 10 000 of MNIST's 60 000
+DIGITS_TEST = 297  # the last ones of 1797
+
+
+class Source(NamedTuple):
+    """A set as it is stored.
+
+    Attributes:
+        name: Name and version.
+        train: ``[n, ...]``, training and validation events.
+        test: ``[k, ...]``.
+        max_value: The value that means an intensity of 1; None where values are no intensities.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    max_value: int | None
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images.astype(np.uint8)[..., None]
+    return Source("digits", images[:-DIGITS_TEST], images[-DIGITS_TEST:], 16)
+
+
+def _tfds(name: str, data_dir: Path | str | None) -> Source:
+    full, train, test = tensorflow_dataset(name, data_dir, SOURCES)
+    max_value = 255 if max(train.max(), test.max()) > 1 else 1  # sets stored as zeros and ones
+    return Source(full, train, test, max_value)
+
+
+SOURCES: dict[str, Callable[[], Source]] = {"digits": _digits}
+"""Sets that need no files, by name; every other name is one of TFDS."""
+
+
+def load(
+    name: str,
+    data_dir: Path | str | None = None,
+    *,
+    split_seed: int = 0,
+    binarise_seed: int = 0,
+    validation_fraction: float = VALIDATION_FRACTION,
+    limit: int | tuple[int, int, int] | None = None,
+) -> ImageData:
+    """Loads a set of images, whole and checked, without any network.
+
+    The validation images are drawn from the training images by the split seed: a sixth, which is 50 000 / 10 000 /
+    10 000 for MNIST. ``"digits"`` are the 1797 8x8 digits that come with scikit-learn, the last 297 of them for
+    testing.
+
+    Args:
+        name: ``"mnist"`` or any image set of TensorFlow Datasets with splits ``train`` and ``test``, prepared on disk,
+            as ``name[/config][:version]``; or ``"digits"``.
+        data_dir: The folder that holds ``<name>/<version>/``; default: ``$TFDS_DATA_DIR``, then
+            ``~/tensorflow_datasets``.
+        split_seed: Chooses and orders the validation images.
+        binarise_seed: Binarises validation and test images.
+        validation_fraction: The part of the training images that becomes the validation split.
+        limit: Keeps the first images of each split: one number for all splits, or (train, validation, test).
+
+    Returns:
+        The images, uint8.
+
+    Raises:
+        DataError: If the set is not there, damaged, or not one of fixed-size uint8 images.
+        ValueError: If an argument is out of range.
+    """
+    source = SOURCES[name]() if name in SOURCES else _tfds(name, data_dir)
+    data = from_arrays(
+        *source,
+        split_seed=split_seed,
+        binarise_seed=binarise_seed,
+        validation_fraction=validation_fraction,
+        limit=limit,
+    )
+    assert isinstance(data, ImageData)  # every named set is one of images
+    return data
+
+
+def from_arrays(
+    name: str,
+    train: np.ndarray,
+    test: np.ndarray,
+    max_value: int | None = 1,
+    *,
+    split_seed: int = 0,
+    binarise_seed: int = 0,
+    validation_fraction: float = VALIDATION_FRACTION,
+    limit: int | tuple[int, int, int] | None = None,
+) -> EventData:
+    """Events of your own: as `load`, from arrays.
+
+    Args:
+        name: What to call the set.
+        train: ``[n, ...]``: rows of a table ``[n, d]``, sequences ``[n, t, d]``, images ``[n, height, width,
+            channels]``; uint8 of 0 to `max_value` or floats in [0, 1]; validation events are drawn from these.
+        test: ``[k, ...]``, likewise.
+        max_value: The value that means an intensity of 1; None for a table of real numbers and whatever else is no
+            intensity: the values stay as they are, and nothing is binarised.
+        split_seed: As in `load`.
+        binarise_seed: As in `load`.
+        validation_fraction: As in `load`.
+        limit: As in `load`.
+
+    Returns:
+        `ImageData` of arrays of rank 4, else `EventData`.
+
+    Raises:
+        DataError: If the events are not as described.
+        ValueError: If an argument is out of range.
+    """
+    if not isinstance(train, np.ndarray) or not train.ndim:
+        raise DataError(f"{name}: train has shape {np.shape(train)}; expected a NumPy array of events [n, ...], n > 0")
+    held_out = round(len(train) * validation_fraction)
+    if not 0 < held_out < len(train):
+        raise ValueError(
+            f"validation_fraction is {validation_fraction}; expected a part that leaves at least one of "
+            f"{len(train)} events on each side"
+        )
+    order = np.random.default_rng(check_seed("split_seed", split_seed)).permutation(len(train))
+    kind = ImageData if train.ndim == 4 else EventData
+    data = kind(name, train[order[held_out:]], train[order[:held_out]], test, max_value, split_seed, binarise_seed)
+    return data if limit is None else _first(data, limit)
+
+
+def _first(data: EventData, limit) -> EventData:
+    """The first events of each split."""
+    limits = (limit,) * 3 if np.ndim(limit) == 0 else tuple(limit)
+    splits = {split: getattr(data, split) for split in SPLITS}
+    if len(limits) != 3 or not all(
+        isinstance(n, (int, np.integer)) and 1 <= n <= len(images)
+        for n, images in zip(limits, splits.values(), strict=False)
+    ):
+        sizes = ", ".join(f"{split} {len(images)}" for split, images in splits.items())
+        raise ValueError(f"limit is {limit}; expected one number of events or three, each within: {sizes}")
+    return dataclasses.replace(
+        data, **{split: images[:n] for (split, images), n in zip(splits.items(), limits, strict=True)}
+    )

@@ -1,0 +1,110 @@
+"""Dense inference and generative networks for events of any shape: rows of a table, sequences, small images."""
+
+import math
+
+import keras
+import numpy as np
+
+from hvae_tf.checks import check_count
+from hvae_tf.networks.activations import positive_softplus, softplus
+from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
+
+
+def dense_encoder(
+    event_shape,
+    latent_size: int,
+    hidden_units=(128, 128),
+    *,
+    seed: int = 0,
+    dtype=None,
+    name: str = "encoder",
+) -> keras.Model:
+    """The inference network: x ``[B, *event_shape]`` -> mean ``[B, l]`` and standard deviation ``[B, l]`` of q0.
+
+    Softplus everywhere except before the mean; the values of an event are best of the order of 1.
+
+    Args:
+        event_shape: Of one x: ``(d,)``, ``(t, d)``, ``(H, W, C)``, any rank of at least 1; a number is ``(d,)``.
+        latent_size: l.
+        hidden_units: Units of each hidden layer, none or more.
+        seed: The initial weights (Glorot uniform) are a function of it.
+        dtype: Of all layers, None for Keras's policy.
+        name: Of the model.
+
+    Raises:
+        ValueError: If a size is not a positive integer.
+    """
+    event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
+    glorot = glorot_uniform(seed, ENCODER)
+    x = keras.Input(event_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="event")
+    h = keras.layers.Flatten(dtype=dtype, name="flatten")(x)
+    h = _hidden(h, hidden_units, glorot, dtype)
+    mean = keras.layers.Dense(latent_size, kernel_initializer=glorot(), dtype=dtype, name="mean")(h)
+    standard_deviation = keras.layers.Dense(
+        latent_size, activation=positive_softplus, kernel_initializer=glorot(), dtype=dtype, name="standard_deviation"
+    )(h)
+    return keras.Model(x, [mean, standard_deviation], name=name)
+
+
+def dense_decoder(
+    event_shape,
+    latent_size: int,
+    hidden_units=(128, 128),
+    *,
+    outputs_per_channel: int = 1,
+    output_bias=0.0,
+    seed: int = 0,
+    dtype=None,
+    name: str = "decoder",
+) -> keras.Model:
+    """The generative network: z ``[B, l]`` -> ``[B, *event_shape[:-1], event_shape[-1] * outputs_per_channel]``.
+
+    It mirrors `dense_encoder` with the same arguments: the hidden layers run through `hidden_units` backwards.
+
+    Args:
+        event_shape: As for `dense_encoder`; its last axis is the channels.
+        latent_size: l.
+        hidden_units: As for `dense_encoder`.
+        outputs_per_channel: 1 for ``"bernoulli"``, 2 for ``"normal"``, the number of classes for ``"categorical"``.
+        output_bias: Initial bias of the outputs: a number, one for each index of the last axis of the outputs, or one
+            for each output.
+        seed: The initial weights (Glorot uniform) are a function of it.
+        dtype: Of all layers, None for Keras's policy.
+        name: Of the model.
+
+    Raises:
+        ValueError: If a size is not a positive integer, or output_bias does not fit or is not finite.
+    """
+    event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
+    check_count("outputs_per_channel", outputs_per_channel)
+    shape = (*event_shape[:-1], event_shape[-1] * outputs_per_channel)
+    output_bias = check_output_bias(output_bias, shape)
+    glorot = glorot_uniform(seed, DECODER)
+    z = keras.Input([latent_size], dtype=keras.dtype_policies.get(dtype).variable_dtype, name="latent")
+    h = _hidden(z, hidden_units[::-1], glorot, dtype)
+    outputs = keras.layers.Dense(math.prod(shape), kernel_initializer=glorot(), dtype=dtype, name="outputs")
+    h = outputs(h)
+    outputs.bias.assign(np.broadcast_to(output_bias, shape).ravel())
+    return keras.Model(z, keras.layers.Reshape(shape, dtype=dtype, name="reshape")(h), name=name)
+
+
+def _hidden(h, hidden_units, glorot, dtype):
+    for i, units in enumerate(hidden_units):
+        h = keras.layers.Dense(
+            units, activation=softplus, kernel_initializer=glorot(), dtype=dtype, name=f"hidden_{i + 1}"
+        )(h)
+    return h
+
+
+def _check_sizes(event_shape, latent_size, hidden_units):
+    sizes = []
+    for name, value in (("event_shape", event_shape), ("hidden_units", hidden_units)):
+        size = tuple(value) if np.iterable(value) and not isinstance(value, str) else (value,)
+        for i, entry in enumerate(size):
+            check_count(f"{name}[{i}]", entry)
+        sizes.append(size)
+    event_shape, hidden_units = sizes
+    if not event_shape:
+        raise ValueError("event_shape is (); expected one size or more, such as (d,), (t, d) or (H, W, C)")
+    check_count("latent_size", latent_size)
+    return event_shape, hidden_units
