@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer  # noqa: E402
+from reproduce.cli import answer, folder  # noqa: E402
 from reproduce.configs import BUDGET_CANDIDATES, TABLE1_PRESETS  # noqa: E402
 
 
@@ -25,7 +25,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=TABLE1_PRESETS, default="budget")
     parser.add_argument("--data-dir", type=Path, help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
-    parser.add_argument("--out", type=Path, help="output folder (default: results/table1/PRESET)")
+    parser.add_argument("--out", type=folder, help="output folder (default: results/table1/PRESET)")
     parser.set_defaults(force=False)
     args = parser.parse_args(argv)
     args.out = args.out or ROOT / "results" / "table1" / args.preset

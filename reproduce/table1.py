@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer, integers, names_of, positive  # noqa: E402
+from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def parse(argv=None) -> argparse.Namespace:
     add("--seeds", type=integers("seeds", 0), metavar="N,N", help="seeds of every cell (default: the preset's)")
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=Path, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
-    add("--out", type=Path, metavar="DIR", help="output folder (default: results/table1/PRESET)")
+    add("--out", type=folder, metavar="DIR", help="output folder (default: results/table1/PRESET)")
     add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
     add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
     add("--cores", type=positive, metavar="N", help="cores of this call; 1 for one call a core (default: TensorFlow's)")

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 
 def positive(text: str) -> int:
@@ -39,6 +40,13 @@ def names_of(accepted: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         return found
 
     return names
+
+
+def folder(text: str) -> Path:
+    """The path of a folder; an empty one, which would be the folder one happens to be in, is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder's name is empty; name one, or '.' for the one you are in")
+    return Path(text)
 
 
 def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
