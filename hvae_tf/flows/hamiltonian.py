@@ -18,8 +18,8 @@ from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempered_step import tempered
 from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
+from hvae_tf.numerics import logit
 from hvae_tf.targets.target import Target
-from hvae_tf.variables import logit
 
 STEP_SIZE_PER = ("flow", "step")
 PARTS = ("tempering", "integrator", "adjoint")
