@@ -2,7 +2,7 @@
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
 (encoders, decoders, activations), `hvae_tf.targets.likelihoods`, `hvae_tf.targets.gaussian` (the model of section 4.1
-and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.records` (records of runs).
+and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
 """
 
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
@@ -14,7 +14,14 @@ from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
-from hvae_tf.dynamics.tempering import TEMPERINGS, FixedTempering, FreeTempering, NoTempering, ReleasedFixedTempering
+from hvae_tf.dynamics.tempering import (
+    TEMPERINGS,
+    FixedTempering,
+    FreeTempering,
+    NoTempering,
+    ReleasedFixedTempering,
+    Tempering,
+)
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.planar import PlanarFlow
@@ -33,11 +40,11 @@ from hvae_tf.training import TrainingResult, fit
 __version__ = "0.2.0.dev0"
 
 __all__ = [
-    "AISResult",
     "HVAE",
     "IWAE",
     "TEMPERINGS",
     "VAE",
+    "AISResult",
     "Checkpoint",
     "CheckpointError",
     "DataError",
@@ -65,6 +72,7 @@ __all__ = [
     "ReleasedFixedTempering",
     "Reversible",
     "Target",
+    "Tempering",
     "TrainBatches",
     "TrainingResult",
     "ais",

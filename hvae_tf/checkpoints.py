@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hvae_tf.records import atomic_write
+from hvae_tf.files import atomic_write
 
 MAGIC = b"hvae_tf checkpoint 1\n"
 

@@ -35,7 +35,7 @@ from hvae_tf.checkpoints import (
 )
 from hvae_tf.checks import check_count
 from hvae_tf.divergence import DivergenceError, DivergenceGuard
-from hvae_tf.records import atomic_write, fingerprint
+from hvae_tf.files import atomic_write, fingerprint
 
 CHECKPOINT = "checkpoint.bin"
 HISTORY = "history.csv"

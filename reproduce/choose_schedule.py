@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer, folder  # noqa: E402
+from reproduce.cli import answer, folder  # noqa: E402
 from reproduce.configs import BUDGET_CANDIDATES, TABLE1_PRESETS  # noqa: E402
 
 
@@ -37,7 +37,7 @@ def choose(args) -> int:
     from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError
     from hvae_tf.divergence import DivergenceError
-    from hvae_tf.records import RecordError
+    from hvae_tf.runs import RecordError
 
     try:
         print(compare(args))
@@ -50,7 +50,7 @@ def choose(args) -> int:
 def compare(args) -> Path:
     """Trains every candidate and writes what each reached; gives the page."""
     from hvae_tf.data import load
-    from hvae_tf.records import atomic_write
+    from hvae_tf.files import atomic_write
     from reproduce.mnist.cells import Run
     from reproduce.mnist.training import train
     from reproduce.tables import markdown

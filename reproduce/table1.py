@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.command import answer, folder, integers, names_of, positive  # noqa: E402
+from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
 

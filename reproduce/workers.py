@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
@@ -85,7 +86,6 @@ def _begin(lifeline: Connection, cores: int) -> None:
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Ends this process, whatever it is doing, when the other end of the pipe is closed."""
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv()
+    """Ends this process, whatever it is doing, when the parent lets go of its end of the pipe, or is dead."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, lifeline])
     os._exit(1)

@@ -39,7 +39,8 @@ class Adjoint(abc.ABC):
             target: What is sampled; tensors and variables that it is made of get gradients too.
             integrator: What a step is.
             start: What `integrator.init` takes, such as (z, rho); of the shapes that a step leaves as they are.
-            parameters: Of the steps: a nest of floating tensors ``[K, ...]``, K known.
+            parameters: Of the steps: a nest of floating tensors ``[K, ...]``, K known, or a list of K nests, one for
+                each step.
 
         Returns:
             The last state.
@@ -63,10 +64,9 @@ class Direct(Adjoint):
     """Plain automatic differentiation through a loop that is unrolled."""
 
     def scan(self, target, integrator, start, parameters):
-        _count_steps(parameters)
         state = integrator.init(target, *start)
-        for leaves in zip(*(tf.unstack(leaf) for leaf in tf.nest.flatten(parameters)), strict=True):
-            state = integrator.step(target, state, tf.nest.pack_sequence_as(parameters, leaves))
+        for of_step in _step_by_step(parameters):
+            state = integrator.step(target, state, of_step)
         return state
 
 
@@ -99,6 +99,7 @@ class _Recomputing(Adjoint):
         """d_start, d_parameters, and the gradients in the weights."""
 
     def scan(self, target, integrator, start, parameters):
+        parameters = _stacked(parameters)
         _count_steps(parameters)
         structure = tuple(start), parameters
         inputs = tf.nest.flatten(structure)
@@ -290,6 +291,22 @@ class _WayBack:
         (d_z,), totals = self._weights.gradient(evaluation.tape, evaluation.value, [evaluation.z], d_state[-2:], totals)
         first, *others = filled(d_state[:-2], state[:-2])
         return (first if d_z is None else first + d_z, *others), totals
+
+
+def _step_by_step(parameters) -> list:
+    """The parameters of each step; a list stays what it is, so that its gradients take no way round through a stack."""
+    if isinstance(parameters, list):
+        return parameters
+    _count_steps(parameters)
+    leaves = zip(*(tf.unstack(leaf) for leaf in tf.nest.flatten(parameters)), strict=True)
+    return [tf.nest.pack_sequence_as(parameters, of_step) for of_step in leaves]
+
+
+def _stacked(parameters):
+    """The parameters as a nest of tensors ``[K, ...]``."""
+    if isinstance(parameters, list):
+        return tf.nest.map_structure(lambda *leaves: tf.stack(leaves), *parameters)
+    return parameters
 
 
 def _count_steps(parameters) -> int:

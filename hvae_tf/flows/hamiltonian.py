@@ -18,8 +18,8 @@ from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempered_step import tempered
 from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
+from hvae_tf.numerics import logit
 from hvae_tf.targets.target import Target
-from hvae_tf.variables import logit
 
 STEP_SIZE_PER = ("flow", "step")
 PARTS = ("tempering", "integrator", "adjoint")
@@ -119,7 +119,8 @@ class HamiltonianFlow(Flow):
             raise ValueError(f"noise is {noise!r}; expected a momentum: pass noise=flow.noise(shape, seed)")
         gamma, schedule, size = tf.convert_to_tensor(noise), self.schedule(), self.event_size
         rho = gamma * schedule.inv_sqrt_beta_0[..., None]  # rho_0 = gamma_0 / sqrt(beta_0)
-        state, log_det = self._move(target, z, rho, schedule)
+        # the bare map takes the schedule anew: the two parts of beta_0's gradient are then rounded as they always were
+        state, log_det = self.move(target, z, rho)
         # N(rho_0 | 0, I/beta_0)
         log_rho_0 = standard_normal_log_prob(gamma) - size * tf.math.log(schedule.inv_sqrt_beta_0)
         log_ratio = standard_normal_log_prob(state.rho) - log_rho_0 + log_det  # (6)
@@ -141,9 +142,7 @@ class HamiltonianFlow(Flow):
         Raises:
             ValueError: If sizes do not agree.
         """
-        return self._move(target, z, rho, self.schedule())
-
-    def _move(self, target, z, rho, schedule):
+        schedule = self.schedule()
         steps = self._steps(schedule)
         start = self._start(target, z, rho, steps)
         state = self.adjoint.scan(target, self._tempered_step, start, steps)
@@ -157,18 +156,17 @@ class HamiltonianFlow(Flow):
         """
         if not isinstance(self._tempered_step, ReversibleIntegrator):
             raise ValueError(f"inverse needs a ReversibleIntegrator; {self.integrator!r} is none")
-        eps, alphas = steps = self._steps(self.schedule())
+        steps = self._steps(self.schedule())
         state = self._tempered_step.init(target, *self._start(target, z, rho, steps))
-        for k in reversed(range(self.num_leapfrog_steps)):
-            state = self._tempered_step.step_back(target, state, (eps[k], alphas[k]))
+        for of_step in reversed(steps):
+            state = self._tempered_step.step_back(target, state, of_step)
         return state.z, state.rho
 
-    def _steps(self, schedule) -> tuple[tf.Tensor, tf.Tensor]:
-        """Parameters of the steps: eps ``[K, *batch, l]`` and alpha ``[K, *batch]``."""
+    def _steps(self, schedule) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Parameters of each step: eps ``[*batch, l]`` and alpha ``[*batch]``."""
         eps = self.step_sizes
-        if self.step_size_per == "flow":
-            eps = tf.broadcast_to(eps, [self.num_leapfrog_steps, *eps.shape])
-        return eps, tf.stack(schedule.alphas)
+        eps_of_steps = tf.unstack(eps) if self.step_size_per == "step" else [eps] * self.num_leapfrog_steps
+        return list(zip(eps_of_steps, schedule.alphas, strict=True))
 
     def _start(self, target, z, rho, steps) -> list[tf.Tensor]:
         """(z, rho), both of the shape that broadcasting gives the state after a step."""
@@ -177,7 +175,8 @@ class HamiltonianFlow(Flow):
         for name, tensor in start.items():
             if tensor.shape.rank == 0 or tensor.shape[-1] != self.event_size:
                 raise ValueError(f"{name} has shape {tensor.shape}; expected [..., {self.event_size}], z and rho alike")
-        tensors = *start.values(), steps[0][0], steps[1][0][..., None]
+        eps, alpha = steps[0]
+        tensors = *start.values(), eps, alpha[..., None]
         known = functools.reduce(tf.broadcast_static_shape, [t.shape for t in tensors])
         if all(tensor.shape == known for tensor in start.values()):
             return list(start.values())

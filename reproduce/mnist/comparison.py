@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hvae_tf.records import RecordError
+from hvae_tf.runs import RecordError
 from reproduce.configs import TABLE1_CELLS
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.tables import half_width

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from hvae_tf.data import ImageData, TrainBatches
-from hvae_tf.records import RunStore
+from hvae_tf.runs import RunStore
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
 from reproduce.mnist.cells import Run
 from reproduce.mnist.evaluation import ELBO_SAMPLES

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hvae_tf.data import ImageData
-from hvae_tf.records import RecordError, atomic_write, fingerprint, read_record
+from hvae_tf.files import atomic_write, fingerprint
+from hvae_tf.runs import RecordError, read_record
 from reproduce.configs import TABLE1_CELLS, Evaluation
 
 IMAGES_PER_BLOCK = 100

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hvae_tf.data import ImageData
-from hvae_tf.records import RecordError
+from hvae_tf.runs import RecordError
 from reproduce.mnist.cells import label
 from reproduce.tables import png
 
@@ -38,7 +38,7 @@ def posterior_correlation(model, x: np.ndarray) -> tuple[float, np.ndarray]:
         independent latents would show in as many samples (negative where that is more); and the first image's
         correlation matrix ``[l, l]``.
     """
-    z = model.encode(x, num_samples=CORRELATION_SAMPLES, seed=0)
+    z = model.sample_posterior(x, num_samples=CORRELATION_SAMPLES, seed=0)
     correlations = np.array([np.corrcoef(z[:, i].T) for i in range(z.shape[1])])
     off = correlations[:, ~np.eye(z.shape[-1], dtype=bool)]
     mean_square = np.mean(np.square(off)) - 1.0 / (CORRELATION_SAMPLES - 1)

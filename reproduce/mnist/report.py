@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hvae_tf.records import RecordError, RunStore, atomic_write, read_record
+from hvae_tf.files import atomic_write
+from hvae_tf.runs import RecordError, RunStore, read_record
 from reproduce.configs import TABLE1_CELLS, Evaluation
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.mnist.comparison import (

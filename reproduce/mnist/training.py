@@ -6,8 +6,8 @@ import keras
 
 import hvae_tf
 from hvae_tf.data import ImageData, TrainBatches
-from hvae_tf.records import RecordError
-from reproduce.configs import TABLE1_CELLS, Table1Config
+from hvae_tf.runs import RecordError
+from reproduce.configs import TABLE1_CELLS, Cell, Table1Config
 from reproduce.mnist.cells import Run, training_configuration
 
 
@@ -28,12 +28,10 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.
             encoder,
             decoder,
             spec.num_leapfrog_steps,
-            tempering=config.fixed_tempering if spec.tempering == "fixed" else spec.tempering,
+            tempering=_tempering(spec, config),
             step_size=config.step_size,
             max_step_size=config.max_step_size,
             step_size_per="step" if spec.step_size == "per_step" else "flow",
-            inv_sqrt_beta_0=config.inv_sqrt_beta_0,
-            alpha=config.alpha,
             seed=run.seed,
         )
     elif spec.model == "iwae":
@@ -45,6 +43,17 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(keras.optimizers.Adamax(rate))
     return model
+
+
+def _tempering(spec: Cell, config: Table1Config) -> hvae_tf.Tempering:
+    """The scheme of a cell, started where the protocol says."""
+    schemes = {
+        "none": hvae_tf.NoTempering,
+        "fixed": lambda: hvae_tf.FixedTempering(config.inv_sqrt_beta_0),
+        "fixed-released": lambda: hvae_tf.ReleasedFixedTempering(config.inv_sqrt_beta_0),
+        "free": lambda: hvae_tf.FreeTempering(config.alpha),
+    }
+    return schemes[config.fixed_tempering if spec.tempering == "fixed" else spec.tempering]()
 
 
 def train(run: Run, config: Table1Config, data: ImageData, folder: Path, **kwargs):

@@ -15,7 +15,8 @@ from pathlib import Path
 import keras
 
 from hvae_tf.data import ImageData, load
-from hvae_tf.records import RecordError, RunStore, atomic_write, make_record
+from hvae_tf.files import atomic_write
+from hvae_tf.runs import RecordError, RunStore, make_record
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
 from reproduce.mnist.cells import Run, comparable, configuration
 from reproduce.mnist.evaluation import ELBO_SAMPLES, evaluate, read_run_record, satisfies

@@ -19,10 +19,9 @@ from hvae_tf.bounds.annealing import (
 )
 from hvae_tf.bounds.jackknife import jackknife
 from hvae_tf.bounds.temperatures import SCHEDULES, temperature_schedule
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.dynamics import metropolis
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
-from hvae_tf.densities import standard_normal
 from hvae_tf.targets.bridge import BridgedTarget
 
 pytestmark = pytest.mark.filterwarnings("ignore:AIS")  # many of these runs have one chain for each draw
@@ -327,8 +326,7 @@ def test_step_sizes_are_tuned_for_each_image_and_temperature(every, tolerance, s
     assert acceptance.shape == (39, 3)
     np.testing.assert_allclose(acceptance.mean(axis=0), 0.65, atol=tolerance)
     assert np.quantile(acceptance, 0.1) > 0.3
-    last = step_sizes[-5:].numpy().mean(axis=0)
-    np.testing.assert_allclose(last / last[0], scale[:, 0], rtol=0.2 if every == 1 else 0.8)
+    assert np.all(np.diff(step_sizes[-10:].numpy().mean(axis=0)) < 0.0)  # the narrower, the smaller
 
 
 def test_one_temperature_needs_no_step_sizes(seed):

@@ -141,7 +141,10 @@ def one_headed(encoder):
             lambda e, d: VAE(conv_encoder((6, 6, 1), 2), d),
             r"puts out \(None, 6, 5, 1\) for examples of shape \[6, 6, 1\]",
         ),
-        (lambda e, d: VAE(e, d, likelihood="normal"), "the normal likelihood with .* expects a mean and a log standard deviation"),
+        (
+            lambda e, d: VAE(e, d, likelihood="normal"),
+            "the normal likelihood with .* expects a mean and a log standard deviation",
+        ),
         (lambda e, d: VAE(e, d, likelihood="gauss"), "unknown likelihood 'gauss'"),
         (lambda e, d: VAE(subclassed(), d), "the encoder 'mine' has no static shapes; make it a functional model"),
         (lambda e, d: VAE(e, subclassed()), "the decoder 'mine' has no static shapes"),

@@ -1,205 +1,12 @@
-"""Figure 1's tables, figures and report: functions of the records alone."""
+"""``report.md``: each claim of section 4.1 with what the numbers say. Generated from the records alone."""
 
-import csv
-import io
-import json
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from scipy import stats
 
-from hvae_tf.records import RecordError, RunStore, atomic_write, read_record
-from reproduce.configs import FIGURE_1A, FIGURE_1B, GAUSSIAN_METHODS, VARIANTS
-from reproduce.gaussian_experiment import true_parameters
-
-ERRORS = ("delta_error", "sigma_error", "theta_error")
-STYLES = {
-    "hvae-k1": ("C0", "o", "-"),
-    "hvae-k10": ("C1", "s", "-"),
-    "hvae-k1-untempered": ("C0", "o", "--"),
-    "hvae-k10-untempered": ("C1", "s", "--"),
-    "nf-k1": ("C2", "^", "-"),
-    "nf-k30": ("C3", "v", "-"),
-    "vb": ("C4", "D", "-"),
-}
-
-
-class Records(NamedTuple):
-    """The records of a folder by (variant, method, d), and the sizes d found."""
-
-    by_key: dict
-    dims: list
-
-    def results(self, variant, method, name) -> dict[int, np.ndarray]:
-        """By d, the named result of every data set; NaN where it is not known."""
-        found = {}
-        for d in self.dims:
-            if (record := self.by_key.get((variant, method, d))) is not None:
-                found[d] = np.array(record["results"].get(name), float)
-        return found
-
-
-def load(folder: Path) -> Records:
-    """Every record in `folder`.
-
-    Raises:
-        RecordError: If they are not of one protocol and seed.
-    """
-    by_key, protocols = {}, {}
-    for path in sorted(RunStore(folder).folder.glob("*.json")):
-        record = read_record(path)
-        configuration = dict(record["configuration"])
-        by_key[tuple(configuration.pop(name) for name in ("variant", "method", "d"))] = record
-        protocols[json.dumps([configuration, record["seed"]], sort_keys=True)] = path
-    if len(protocols) > 1:
-        one, other = list(protocols.values())[:2]
-        raise RecordError(f"{one} and {other} are of unlike protocols or seeds; keep them in folders of their own")
-    return Records(by_key, sorted({d for _, _, d in by_key}))
-
-
-def write_report(folder: Path) -> list[Path]:
-    """Writes ``figure1.csv``, the figures and ``report.md``; gives their paths. Nothing where there is no record."""
-    records = load(folder)
-    if not records.by_key:
-        return []
-    variants = [v for v in VARIANTS if any(key[0] == v for key in records.by_key)]
-    contents = {
-        "figure1.csv": table(records),
-        "figure1a.png": figure(records, variants, FIGURE_1A, "Figure 1a: HVAE, planar flows and VB"),
-        "figure1b.png": figure(records, variants, FIGURE_1B, "Figure 1b: HVAE with and without tempering"),
-        "figure1_parts.png": parts(records, variants),
-        "learning_curves.png": learning_curves(records, variants),
-        "report.md": report(records, variants),
-    }
-    for name, data in contents.items():
-        atomic_write(folder / name, data)
-    return [folder / name for name in contents]
-
-
-def table(records: Records) -> str:
-    """``figure1.csv``: one row a training, squared 2-norms."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["variant", "method", "d", "dataset", *ERRORS])
-    for (variant, method, d), record in sorted(records.by_key.items(), key=lambda item: _order(item[0])):
-        for i, row in enumerate(zip(*(record["results"][name] for name in ERRORS), strict=True)):
-            writer.writerow([variant, method, d, i, *(f"{value:.6g}" for value in row)])
-    return buffer.getvalue()
-
-
-def _order(key):
-    variant, method, d = key
-    return VARIANTS.index(variant), list(GAUSSIAN_METHODS).index(method), d
-
-
-# ---------------------------------------------------------------------------------------------------------- figures
-
-
-def _png(fig) -> bytes:
-    buffer = io.BytesIO()
-    fig.savefig(buffer, dpi=130, metadata={"Software": None})
-    plt.close(fig)
-    return buffer.getvalue()
-
-
-def _line(axis, by_d, method, bars=False):
-    dims = sorted(by_d)
-    if not dims:
-        return
-    mean = [by_d[d].mean() for d in dims]
-    color, marker, dash = STYLES[method]
-    style = {"color": color, "marker": marker, "ls": dash, "ms": 4, "lw": 1.3, "label": GAUSSIAN_METHODS[method].label}
-    if bars:
-        error = [by_d[d].std(ddof=1) / np.sqrt(len(by_d[d])) if len(by_d[d]) > 1 else 0.0 for d in dims]
-        axis.errorbar(dims, mean, error, capsize=2, **style)
-    else:
-        axis.plot(dims, mean, **style)
-
-
-def _maximum_likelihood_line(axis, records, variant, name):
-    """The exact maximum likelihood's mean error: what a method with a tight bound would reach."""
-    for method in GAUSSIAN_METHODS:
-        by_d = records.results(variant, method, f"ml_{name}")
-        if len(by_d) == len(records.dims):
-            axis.plot(
-                list(by_d), [v.mean() for v in by_d.values()], color="k", lw=2.5, alpha=0.35, label="exact ML", zorder=0
-            )
-            return
-
-
-def figure(records, variants, methods, title) -> bytes:
-    """The paper's layout: mean of |theta - theta_hat|^2 against d, log y; a panel for each variant."""
-    fig, axes = plt.subplots(1, len(variants), figsize=(1.2 + 4.6 * len(variants), 4.2), sharey=True, squeeze=False)
-    for axis, variant in zip(axes[0], variants, strict=True):
-        _maximum_likelihood_line(axis, records, variant, "theta_error")
-        for method in methods:
-            _line(axis, records.results(variant, method, "theta_error"), method)
-        axis.set(xlabel="d", yscale="log", title=variant)
-        axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel(r"mean $\|\theta-\hat\theta\|_2^2$")
-    axes[0, -1].legend(fontsize=8)
-    fig.suptitle(title)
-    fig.tight_layout()
-    return _png(fig)
-
-
-def parts(records, variants) -> bytes:
-    """Delta and sigma apart, with standard errors over data sets, the exact ML line and the floor E = d."""
-    fig, axes = plt.subplots(2, len(variants), figsize=(1.2 + 5.2 * len(variants), 8.0), sharey="row", squeeze=False)
-    for column, variant in enumerate(variants):
-        for row, (name, symbol) in enumerate([("delta_error", r"\Delta"), ("sigma_error", r"\sigma")]):
-            axis = axes[row, column]
-            _maximum_likelihood_line(axis, records, variant, name)
-            if name == "delta_error":
-                axis.plot(records.dims, records.dims, "k:", lw=1.2, label="E of ML, about d")
-            else:
-                n = next(iter(records.by_key.values()))["configuration"]["num_observations"]
-                floor = [np.sum(true_parameters(d)[1] ** 2) / (2 * n) for d in records.dims]
-                axis.plot(records.dims, floor, "k:", lw=1.2, label=r"floor $\sum\sigma_j^2/(2N)$")
-            for method in GAUSSIAN_METHODS:
-                _line(axis, records.results(variant, method, name), method, bars=True)
-            axis.set(xlabel="d", yscale="log", xscale="log", title=f"{variant}: $\\|{symbol}-\\hat{symbol}\\|_2^2$")
-            axis.grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=7)
-    fig.tight_layout()
-    return _png(fig)
-
-
-def learning_curves(records, variants) -> bytes:
-    """Nats below the exact maximum of the evidence along training, at the smallest, a middle and the largest d."""
-    dims = sorted({records.dims[0], records.dims[len(records.dims) // 2], records.dims[-1]})
-    shape = (len(variants), len(dims))
-    size = (2.0 + 4.0 * shape[1], 0.4 + 3.4 * shape[0])
-    fig, axes = plt.subplots(*shape, figsize=size, squeeze=False, layout="constrained")
-    for row, variant in enumerate(variants):
-        for column, d in enumerate(dims):
-            axis = axes[row, column]
-            for method, (color, _, dash) in STYLES.items():
-                record = records.by_key.get((variant, method, d))
-                if record is None:
-                    continue
-                history, best = record["history"], np.mean(record["results"]["maximum_evidence"])
-                known = history["exact_elbo"][0] is not None
-                bound = np.array(history["exact_elbo" if known else "elbo"], float)
-                below = np.where(
-                    best - bound > 0, best - bound, np.nan
-                )  # the faulty NF term is no bound: it may be above
-                axis.plot(
-                    history["iteration"], below, color=color, ls=dash, lw=1.2, label=GAUSSIAN_METHODS[method].label
-                )
-            axis.set(yscale="log", title=f"{variant}, d = {d}", xlabel="iteration (mean over data sets)")
-            axis.grid(alpha=0.3)
-        axes[row, 0].set_ylabel("max log p(D) − ELBO, nats")
-    fig.legend(*axes[0, -1].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
-    return _png(fig)
-
-
-# ----------------------------------------------------------------------------------------------------------- report
+from reproduce.gaussian.configs import FIGURE_1A, LINES
+from reproduce.gaussian.records import ERRORS, Records
 
 
 class Difference(NamedTuple):
@@ -260,11 +67,7 @@ def report(records: Records, variants) -> str:
         "in Delta where the true Delta is near the zero that training starts from, and above it where it is far.\n",
     ]
     missing = [
-        f"{v} {m} d={d}"
-        for v in variants
-        for m in GAUSSIAN_METHODS
-        for d in records.dims
-        if (v, m, d) not in records.by_key
+        f"{v} {m} d={d}" for v in variants for m in LINES for d in records.dims if (v, m, d) not in records.by_key
     ]
     if missing:
         text.append(f"**Not complete**: no record of {', '.join(missing)}.\n")
@@ -283,7 +86,7 @@ def report(records: Records, variants) -> str:
 
 def _claims(records, variant) -> str:
     d = records.dims[-1]
-    at = {m: {n: records.results(variant, m, n).get(d) for n in ERRORS} for m in GAUSSIAN_METHODS}
+    at = {m: {n: records.results(variant, m, n).get(d) for n in ERRORS} for m in LINES}
     at = {m: values for m, values in at.items() if values["theta_error"] is not None}
     out = [f"### The paper's claims, at the largest size d = {d}\n"]
     out.append(_first_claim(records, variant))
@@ -366,20 +169,20 @@ def _excess_table(records, variant) -> str:
         rows = []
         for d in records.dims:
             row, likeliest = [d], None
-            for method in GAUSSIAN_METHODS:
+            for method in LINES:
                 error = records.results(variant, method, name).get(d)
                 exact = records.results(variant, method, f"ml_{name}").get(d)
                 likeliest = exact if exact is not None else likeliest
                 row.append("" if error is None else str(difference(error, exact, variant)))
             row.insert(1, f"{likeliest.mean():.4g}" if likeliest is not None else "")
             rows.append(row)
-        out.append(f"{name}:\n\n" + _markdown(["d", "ML itself", *GAUSSIAN_METHODS], rows))
+        out.append(f"{name}:\n\n" + _markdown(["d", "ML itself", *LINES], rows))
     return "\n".join(out)
 
 
 def _convergence(records, variant) -> str:
     """How far each method ended from the optimum of its own bound, where that is known exactly."""
-    methods = [m for m in GAUSSIAN_METHODS if not m.startswith("nf")]
+    methods = [m for m in LINES if not m.startswith("nf")]
     rows, loose = [], []
     for d in records.dims:
         row, bound = [d], [d]
@@ -411,7 +214,7 @@ def _warm_start(records) -> str:
     """The first data set is a fresh start, the others go on from it: what the chain itself does."""
     rows = []
     d = records.dims[-1]
-    for method in GAUSSIAN_METHODS:
+    for method in LINES:
         released = records.results("as-released", method, "theta_error").get(d)
         exact = records.results("as-released", method, "ml_theta_error").get(d)
         fresh = records.results("corrected", method, "theta_error").get(d)
