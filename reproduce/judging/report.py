@@ -1,0 +1,3 @@
+"""The judge's report."""
+def summary(folder): return ""
+def write_report(folder): return []
