@@ -62,6 +62,8 @@ def parse(argv=None) -> argparse.Namespace:
 
 def judge_models(args) -> dict[str, str]:
     """Judges what is not judged, then draws the first model's curve; gives what went wrong, by model."""
+    import tensorflow as tf
+
     from hvae_tf.runs import InlineExecutor, RunStore, run_all
     from reproduce.judging.digits import make_digits_models
     from reproduce.judging.display import Display
@@ -69,6 +71,7 @@ def judge_models(args) -> dict[str, str]:
     from reproduce.judging.work import CurveTask, JudgeTask, load_images
     from reproduce.table1 import take_cores
 
+    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
     store = RunStore(args.out)
     if args.models or args.preset != "quick":
         models = find_models(args.models or [MODELS])

@@ -44,5 +44,5 @@ def _train(steps: int, data: ImageData, epochs: int) -> keras.Model:
     batches = TrainBatches(data, BATCH_SIZE, 0)
     count = epochs * batches.steps_per_epoch
     model.compile(keras.optimizers.Adamax(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, count)))
-    model.fit(batches.dataset(0, count), verbose=0)
+    model.fit(batches.dataset(0, count), shuffle=False, verbose=0)
     return model

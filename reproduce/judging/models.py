@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hvae_tf.runs import RecordError
+from reproduce.configs import TABLE1_CELLS
+from reproduce.mnist.cells import label
 from reproduce.mnist.evaluation import read_run_record
 
 QUOTED = ("neg_elbo", "nll")
+OTHER_CELLS = {"hvae-k3": "HVAE, K = 3\nfree tempering"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,12 @@ def split_name(name: str) -> tuple[str, int]:
     """Cell and seed: ``k5-free-seed1`` is ``("k5-free", 1)``; a name without a seed is a cell with seed 0."""
     cell, found, seed = name.rpartition("-seed")
     return (cell, int(seed)) if found and cell and seed.isdigit() else (name, 0)
+
+
+def cell_label(cell: str, lines: bool = False) -> str:
+    """What a reader calls a cell, short; on two lines for figures; a name of the user's own stays as it is."""
+    name = label(cell, short=True) if cell in TABLE1_CELLS else OTHER_CELLS.get(cell, cell)
+    return name if lines else name.replace("\n", ", ")
 
 
 def find_models(paths: Sequence[Path]) -> list[JudgedModel]:

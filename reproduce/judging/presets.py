@@ -3,7 +3,7 @@
 import dataclasses
 
 IMPORTANCE_SAMPLES = 1000
-ELBO_SAMPLES = 10
+ELBO_SAMPLES = 100
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,7 +78,9 @@ class JudgeTask:
         if not isinstance(found, dict) or (self.own_importance and not results.get("own_importance")):
             return False
         limit = {"simulated": self.preset.simulated}
-        return all(found.get(name, 0) >= min(asked, limit.get(name, of)) for name, asked in self.preset.amounts().items())
+        return all(
+            found.get(name, 0) >= min(asked, limit.get(name, of)) for name, asked in self.preset.amounts().items()
+        )
 
     def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
         work = store.folder / "work" / self.name
@@ -205,10 +207,7 @@ class _Judge:
             "ais_chains_standard_error": np.sqrt(np.mean(found["error"] ** 2) / images),
             "effective_chains": {"lowest": found["ess"].min(), "median": np.median(found["ess"])},
             "acceptance": [found["acceptance"].min(), found["acceptance"].max()],
-            "prior": {
-                "ais": prior["ais"].mean(), "encoder": found["ais"][:prior_images].mean(),
-                "per_image": prior["ais"].tolist(),
-            },
+            "prior": {"ais": prior["ais"].mean(), "per_image": prior["ais"].tolist()},
             **{name: value for name, value in bounds.items() if name != "per_image"},
             "per_image": {"ais": found["ais"].tolist(), **{name: v.tolist() for name, v in importance.items()}},
             "simulated_per_image": bounds["per_image"],
