@@ -166,10 +166,11 @@ def _bounds(findings: Findings) -> str:
         results = record["results"]
         low, high = results["acceptance"]
         lowest, median = (results["effective_chains"][name] for name in ("lowest", "median"))
+        chains = record["configuration"]["chains"]["num_chains"]
         rows.append([
             _name(record), results["amounts"]["simulated"], fixed(results["lower"]), fixed(results["upper"]),
-            f"{results['gap']:.3f} ± {fixed(_number(results['gap_standard_error']), 3)}", fixed(results["gap_largest"]),
-            f"{low:.2f} to {high:.2f}", f"{lowest:.1f}, {median:.1f} of {record['configuration']['chains']['num_chains']}",
+            f"{results['gap']:.3f} ± {fixed(_number(results['gap_standard_error']), 3)}",
+            fixed(results["gap_largest"]), f"{low:.2f} to {high:.2f}", f"{lowest:.1f}, {median:.1f} of {chains}",
         ])  # fmt: skip
     return markdown(head, rows)
 
