@@ -124,7 +124,6 @@ class FlowVAE(Inference, Annealing, keras.Model):
         self._posterior_graph = _graph(self._posterior_samples, *batch)
         self._elbo_graph = _graph(self._elbo_samples, *batch)
         self._log_weight_graph = _graph(self._log_weight_samples, *batch)
-        self._annealing_graphs = None
         self.build((None, *self.event_shape))
 
     def _make_flow(self, flow):
@@ -252,6 +251,19 @@ class FlowVAE(Inference, Annealing, keras.Model):
         if not self.compiled:
             self.compile(optimizer=None)
         return super().evaluate(x, *args, **kwargs)
+
+    def export(self, filepath, *args, input_signature=None, **kwargs):
+        """As `keras.Model.export`: what `predict` gives, in a file that needs nothing of this library.
+
+        Args:
+            filepath: Where to.
+            *args: See there.
+            input_signature: Batches of events of any size where it is not given.
+            **kwargs: See there.
+        """
+        if input_signature is None:
+            input_signature = [tf.TensorSpec([None, *self.event_shape], self.variable_dtype, name="x")]
+        super().export(filepath, *args, input_signature=input_signature, **kwargs)
 
     def summary(self, *args, print_fn=None, **kwargs):
         """Keras's table, and a line with the names and shapes of the flow's (and the likelihood's) own parameters."""

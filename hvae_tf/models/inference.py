@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from hvae_tf.bounds.importance import Estimate, LogMeanExp
 from hvae_tf.checks import check_count
-from hvae_tf.models.events import fold_in, seed_pair
+from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 # one stream of noise for each use, so that equal seeds do not make them alike; 0 and 1 are training and evaluation
 _SAMPLE, _RECONSTRUCT, _POSTERIOR, _ELBO, _LOG_LIKELIHOOD = range(2, 7)
 
 
-class Inference:
+class Inference(ModelParts):
     """The public methods of a `FlowVAE` that take arrays and give arrays.
 
     Results are functions of the seed (and of chunk_size and batch_size). Events are checked for the model's shape and
