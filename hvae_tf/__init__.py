@@ -3,11 +3,9 @@
 from hvae_tf.activations import positive_softplus, softplus
 from hvae_tf.bounds.elbo import hamiltonian_elbo, hamiltonian_log_weight, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
-from hvae_tf.checkpoints import CheckpointError
 from hvae_tf.cores import use_cores
 from hvae_tf.data import DataError, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob, standard_normal_log_prob
-from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.leapfrog import PhaseState, initial_state, leapfrog_step
 from hvae_tf.dynamics.tempering import TEMPERINGS, TemperingSchedule, make_tempering
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
@@ -34,6 +32,6 @@ from hvae_tf.targets.gaussian import (
 )
 from hvae_tf.targets.likelihoods import Bernoulli, Categorical, Likelihood, Normal, get_likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target, ValueAndGrad
-from hvae_tf.training import TrainingResult, fit
+from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, fit
 
 __version__ = "0.1.0"

@@ -34,10 +34,9 @@ def main(argv=None) -> int:
 
 def choose(args) -> int:
     """Trains the candidates on the preset's data; gives the exit status."""
-    from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError, load
-    from hvae_tf.divergence import DivergenceError
     from hvae_tf.records import atomic_write
+    from hvae_tf.training import CheckpointError, DivergenceError
     from reproduce.table1_cells import Run, train
 
     base = TABLE1_PRESETS[args.preset].config

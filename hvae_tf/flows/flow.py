@@ -47,6 +47,10 @@ class Flow(tf.Module, abc.ABC):
                 "build the flow with event_size equal to the target's"
             )
 
+    def diagnostics(self) -> dict[str, tf.Tensor]:
+        """Named numbers that show how the flow stands, for reports and callbacks."""
+        return {}
+
     @abc.abstractmethod
     def __call__(self, target: Target, z: tf.Tensor, rho: tf.Tensor | None = None) -> FlowResult:
         """Moves z (and rho), both ``[..., l]``."""

@@ -97,6 +97,12 @@ class HamiltonianFlow(Flow):
         """beta_0 and alpha_1..alpha_K as they stand."""
         return self.tempering()
 
+    def diagnostics(self) -> dict[str, tf.Tensor]:
+        """`step_sizes`, `inv_sqrt_beta_0` and `alphas` ``[K, *batch]``, as they stand."""
+        schedule = self.schedule()
+        alphas = tf.stack(schedule.alphas)
+        return {"step_sizes": self.step_sizes, "inv_sqrt_beta_0": schedule.inv_sqrt_beta_0, "alphas": alphas}
+
     def initial_momentum(self, gamma: tf.Tensor) -> tf.Tensor:
         """rho_0 = gamma_0 / sqrt(beta_0), for gamma_0 ~ N(0, I), both ``[..., l]`` (Algorithm 1)."""
         return gamma * self.schedule().inv_sqrt_beta_0[..., None]

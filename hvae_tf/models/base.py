@@ -2,7 +2,7 @@
 
     x -> encoder -> q0(z_0|x) -> flow(z_0 | log p(x, .)) -> log weight -> bound -> fit
 
-Every draw is a pure function of seeds: training noise of (model seed, optimiser step), evaluation noise of (model seed,
+Every draw is a pure function of seeds: training noise of (model seed, batches seen), evaluation noise of (model seed,
 batch of this `evaluate` call), and public methods take seeds of their own. The model holds no generator's state, so a
 run that was stopped and resumed is bit for bit the run that was not.
 """
@@ -20,7 +20,9 @@ from hvae_tf.checks import check_count, check_seed
 from hvae_tf.cores import in_parts
 from hvae_tf.densities import gaussian_entropy, gaussian_log_prob
 from hvae_tf.flows.flow import FlowResult
+from hvae_tf.models.batch_count import BatchCount
 from hvae_tf.models.flow_layer import FlowLayer
+from hvae_tf.models.input_checks import InputChecks, check_standard_deviation, refuse_weights
 from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 
@@ -60,7 +62,7 @@ class BatchCounter(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(keras.Model):
+class FlowVAE(InputChecks, BatchCount, keras.Model):
     """A variational auto-encoder whose posterior is q0(z_0|x) = N(mean, diag sd^2) pushed through any flow.
 
     `fit`, `evaluate` and `predict` take images ``[B, H, W, C]``, or tuples of which the first is the images (labels are
@@ -90,6 +92,7 @@ class FlowVAE(keras.Model):
         super().__init__(**kwargs)
         self.likelihood = get_likelihood(likelihood)
         self.image_shape, latent_size = _check_encoder(encoder)
+        check_standard_deviation(encoder)
         check_decoder(decoder, self.likelihood, self.image_shape)
         if decoder.input_shape[-1] != latent_size:
             raise ValueError(
@@ -247,8 +250,7 @@ class FlowVAE(keras.Model):
     def _step(self, data, seed, training):
         """Loss of a batch, a scalar; the metrics are updated."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ValueError("sample weights are not supported: the bound is a mean over images")
+        refuse_weights(sample_weight=sample_weight)
         x = self._cast_images(x)
         # an encoder that keeps a state, such as batch normalisation's, may treat its images together
         q0 = self._encode(x, training) if self.encoder.non_trainable_variables else (None, None)
@@ -269,13 +271,14 @@ class FlowVAE(keras.Model):
     def train_step(self, data):
         if self.optimizer is None:
             raise ValueError("fit needs an optimizer; call compile(optimizer=...) first")
-        seed = self._step_seed(_TRAIN, self.optimizer.iterations.value)
+        seed = self._step_seed(_TRAIN, self.batches_seen.value)
         with tf.GradientTape() as tape:
             loss = self._step(data, seed, training=True)
             # gradients are summed over replicas
             loss = self.optimizer.scale_loss(loss / tf.distribute.get_strategy().num_replicas_in_sync)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self.batches_seen.assign_add(1)
         return self.get_metrics_result()
 
     def test_step(self, data):
@@ -434,9 +437,7 @@ class FlowVAE(keras.Model):
     def _images(self, x) -> np.ndarray:
         """Images given to a public method, checked."""
         x = np.asarray(x)
-        if x.ndim != 4 or x.shape[1:] != self.image_shape or not len(x):
-            raise ValueError(f"x has shape {x.shape}; expected [B, {', '.join(map(str, self.image_shape))}]")
-        self.likelihood.check_values(x, self.decoder.output_shape[-1])
+        self.check_input(x)
         return x.astype(self.variable_dtype)
 
     def _cast_images(self, x):

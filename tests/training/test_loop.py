@@ -16,12 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf.checkpoints import CheckpointError, load_checkpoint, state_variables
 from hvae_tf.data import TrainBatches, load
-from hvae_tf.divergence import DivergenceError
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.networks import conv_decoder, conv_encoder
-from hvae_tf.training import fit
+from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, state_variables
 
 # -- a real model, really killed --------------------------------------------------------------------------------------
 
@@ -465,20 +463,20 @@ def test_another_optimizer_or_network_is_refused(finished):
 
 
 def test_networks_are_told_apart_but_not_by_keras_running_names(uninterrupted):
-    from hvae_tf.training import _architecture
+    from hvae_tf.training.configuration import architecture
 
     data = load("digits", limit=10)
-    architecture = _architecture(uninterrupted[1])
+    expected = architecture(uninterrupted[1])
     keras.layers.Dense(3)  # what else was made in this process does not matter
-    assert _architecture(small_model(data)) == architecture
-    assert _architecture(small_model(data, tempering="fixed")) != architecture
-    assert _architecture(small_model(data, seed=1)) != architecture
+    assert architecture(small_model(data)) == expected
+    assert architecture(small_model(data, tempering="fixed")) != expected
+    assert architecture(small_model(data, seed=1)) != expected
 
     def dense(activation):
         return keras.Sequential([keras.Input([2]), keras.layers.Dense(2, activation)])
 
-    assert _architecture(dense("relu")) == _architecture(dense("relu"))
-    assert _architecture(dense("relu")) != _architecture(dense("softplus"))
+    assert architecture(dense("relu")) == architecture(dense("relu"))
+    assert architecture(dense("relu")) != architecture(dense("softplus"))
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.2, 0.9, 0.999])
