@@ -106,7 +106,7 @@ def fit(
         configuration = json.loads(json.dumps(dict(configuration or {})))
     except TypeError as error:
         raise ValueError(f"configuration holds what JSON cannot ({error}); use plain numbers and strings") from error
-    strategy = _check_strategy(model, batches)
+    strategy = _check_strategy(model, batches, len(validation), validation_batch_size)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".training.lock")
@@ -195,8 +195,8 @@ def _check_validation(model, validation) -> np.ndarray:
     return validation
 
 
-def _check_strategy(model, batches) -> tf.distribute.Strategy:
-    """The strategy that the model trains under; the batches divide among its replicas."""
+def _check_strategy(model, batches, validation_images, validation_batch_size) -> tf.distribute.Strategy:
+    """The strategy that the model trains under; every replica gets a part of every batch."""
     strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
@@ -204,11 +204,26 @@ def _check_strategy(model, batches) -> tf.distribute.Strategy:
             "dimension 0' (keras#20585); take tf.distribute.MirroredStrategy on one machine"
         )
     replicas = strategy.num_replicas_in_sync
-    if replicas > 1:
-        sizes = {tensor.shape[0] for tensor in tf.nest.flatten(batches.dataset(0, 1).element_spec) if tensor.shape.rank}
-        uneven = [size for size in sizes if size is not None and size % replicas]
-        if uneven:
+    if replicas == 1:
+        return strategy
+    with strategy.scope():
+        outside = [v.path for v in model.variables if not strategy.extended.variable_created_in_scope(v.value)]
+    if outside:
+        raise ValueError(
+            f"{outside[0]} was made outside the scope of {type(strategy).__name__}; make the model and its optimizer "
+            "in `with strategy.scope():`"
+        )
+    sizes = {tensor.shape[0] for tensor in tf.nest.flatten(batches.dataset(0, 1).element_spec) if tensor.shape.rank}
+    uneven = [size for size in sizes if size is not None and size % replicas]
+    if uneven:
+        raise ValueError(
+            f"batches of {uneven[0]} images do not divide among {replicas} replicas; take a multiple of {replicas}"
+        )
+    part = -(-validation_batch_size // replicas)  # the first replicas are served first
+    for size in {min(validation_images, validation_batch_size), validation_images % validation_batch_size} - {0}:
+        if size <= part * (replicas - 1):
             raise ValueError(
-                f"batches of {uneven[0]} images do not divide among {replicas} replicas; take a multiple of {replicas}"
+                f"{validation_images} validation images in batches of {validation_batch_size} make one of {size}, which "
+                f"leaves nothing for the last of {replicas} replicas; take another validation_batch_size"
             )
     return strategy
