@@ -27,7 +27,11 @@ class ModelParts:
     _posterior_graph: Any
     _elbo_graph: Any
     _log_weight_graph: Any
+    check_input: Any
     _events: Any
+
+    def _batch_shape_text(self) -> str:
+        return f"[B, {', '.join(map(str, self.event_shape))}]"
 
 
 def check_encoder(encoder) -> tuple[tuple[int, ...], int]:

@@ -156,12 +156,5 @@ class Inference(ModelParts):
     def _events(self, x) -> np.ndarray:
         """Events given to a public method, checked."""
         x = np.asarray(x)
-        if x.ndim < 1 or x.shape[1:] != self.event_shape or not len(x):
-            raise ValueError(f"x has shape {x.shape}; expected {self._batch_shape_text()}")
-        if x.dtype.kind not in "fiub":
-            raise ValueError(f"x is of dtype {x.dtype}; expected real numbers")
-        self.likelihood.check_values(x, self.decoder.output_shape[-1])
+        self.check_input(x)
         return x.astype(self.variable_dtype)
-
-    def _batch_shape_text(self) -> str:
-        return f"[B, {', '.join(map(str, self.event_shape))}]"
