@@ -2,7 +2,7 @@
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
 (encoders, decoders, activations), `hvae_tf.targets.likelihoods`, `hvae_tf.targets.gaussian` (the model of section 4.1
-and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.records` (records of runs).
+and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
 """
 
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight

@@ -37,7 +37,7 @@ def choose(args) -> int:
     from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError, load
     from hvae_tf.divergence import DivergenceError
-    from hvae_tf.records import atomic_write
+    from hvae_tf.files import atomic_write
     from reproduce.table1_cells import Run, train
 
     base = TABLE1_PRESETS[args.preset].config

@@ -91,6 +91,8 @@ def make_figure(args) -> int:
         if jobs:
             print(f"{len(jobs)} jobs to do; records go to {args.out}", flush=True)
             failures = train(args, jobs, store)
+            for name, failure in failures.items():
+                print(f"failed: {name}: {failure}", file=sys.stderr)
         written = write_report(args.out, args.report_to)
         if not written:
             raise RecordError(f"{args.out} has no records to report")
@@ -99,8 +101,6 @@ def make_figure(args) -> int:
         return 1
     for path in written:
         print(path)
-    for name, failure in failures.items():
-        print(f"failed: {name}: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
