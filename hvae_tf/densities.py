@@ -64,6 +64,7 @@ class StandardNormal(DiagonalGaussian):
         return standard_normal_log_prob(z), -z
 
 
-def standard_normal(event_size: int, dtype=tf.float32) -> DiagonalGaussian:
-    """N(0, I) of so many dimensions: the prior of every model here."""
-    return StandardNormal(tf.zeros([event_size], dtype), tf.ones([event_size], dtype))
+def standard_normal(shape, dtype=tf.float32) -> DiagonalGaussian:
+    """N(0, I), the prior of every model here; `shape` is l, or ``[..., l]``, one entry for each member of a batch."""
+    shape = [shape] if isinstance(shape, int) else shape
+    return StandardNormal(tf.zeros(shape, dtype), tf.ones(shape, dtype))

@@ -3,11 +3,57 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come before its watch over the parent
+    from hvae_tf.runs import RunStore, Task
+
+
+def run_side_by_side(
+    tasks: "Sequence[Task]",
+    store: "RunStore",
+    processes: int,
+    *,
+    cores: int = 1,
+    force: bool = False,
+    noun: str = "runs",
+    quiet: bool = False,
+) -> dict[str, str]:
+    """`run_all` in so many processes, with one display of how far all of it is and how long what is left may take.
+
+    Args:
+        tasks: What is to be done.
+        store: Where the records go.
+        processes: How many tasks at once.
+        cores: That each has.
+        force: Whether to do again what is done.
+        noun: What the user calls the tasks.
+        quiet: No display.
+
+    Returns:
+        What went wrong, by the names of the tasks that failed.
+    """
+    from tqdm import tqdm
+
+    from hvae_tf.runs import run_all
+
+    layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
+    with (
+        tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar,
+        worker_pool(min(processes, len(tasks)), cores) as executor,
+    ):
+
+        def show(fraction, finished, count):
+            bar.set_postfix_str(f"({finished} of {count} {noun} done)", refresh=False)
+            bar.update(100.0 * fraction - bar.n)
+
+        return run_all(tasks, store, executor, force=force, on_progress=show)
 
 
 @contextlib.contextmanager
@@ -44,7 +90,6 @@ def _begin(lifeline: Connection, cores: int) -> None:
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Ends this process, whatever it is doing, when the other end of the pipe is closed."""
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv()
+    """Ends this process, whatever it is doing, when the parent lets go of its end of the pipe, or is dead."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, lifeline])
     os._exit(1)

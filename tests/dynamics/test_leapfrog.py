@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import HamiltonianFlow, LogDensityTarget, Target, initial_state, leapfrog_step
-from hvae_tf.dynamics.leapfrog import inverse_leapfrog_step
+from hvae_tf.dynamics.leapfrog import Leapfrog
+from hvae_tf.flows.hamiltonian import HamiltonianFlow
+from hvae_tf.targets.target import LogDensityTarget, Target
 
 SIZE = 3
 STEP_SIZES = {"uniform": [0.2, 0.2, 0.2], "per dimension": [0.05, 0.1, 0.2]}
@@ -17,6 +18,7 @@ def quartic(z):
 
 
 TARGET = LogDensityTarget(quartic, SIZE)
+LEAPFROG = Leapfrog()
 
 
 def normal(*shape, seed):
@@ -26,7 +28,7 @@ def normal(*shape, seed):
 @pytest.fixture
 def start(seed):
     z, rho = tf.unstack(0.7 * normal(2, 5, SIZE, seed=seed))  # steps far out in a quartic's tails are unstable
-    return initial_state(TARGET, z, rho)
+    return LEAPFROG.init(TARGET, z, rho)
 
 
 @pytest.mark.parametrize("step_size", STEP_SIZES.values(), ids=STEP_SIZES)
@@ -34,11 +36,11 @@ def test_negated_momentum_leads_back(start, step_size):
     step_size = tf.constant(step_size, tf.float64)
     state = start
     for _ in range(10):
-        state = leapfrog_step(TARGET, state, step_size)
+        state = LEAPFROG.step(TARGET, state, step_size)
     assert np.abs(state.z - start.z).max() > 0.1
     state = state._replace(rho=-state.rho)
     for _ in range(10):
-        state = leapfrog_step(TARGET, state, step_size)
+        state = LEAPFROG.step(TARGET, state, step_size)
     np.testing.assert_allclose(state.z, start.z, rtol=0, atol=1e-11)
     np.testing.assert_allclose(-state.rho, start.rho, rtol=0, atol=1e-11)
 
@@ -46,17 +48,18 @@ def test_negated_momentum_leads_back(start, step_size):
 @pytest.mark.parametrize("step_size", STEP_SIZES.values(), ids=STEP_SIZES)
 def test_inverse_step_undoes_a_step(start, step_size):
     step_size = tf.constant(step_size, tf.float64)
-    state = inverse_leapfrog_step(TARGET, leapfrog_step(TARGET, start, step_size), step_size)
+    state = LEAPFROG.step_back(TARGET, LEAPFROG.step(TARGET, start, step_size), step_size)
     for value, expected in zip(state, start, strict=True):
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-13)
 
 
-def symplectic_defect(step, step_size, seed):
+def symplectic_defect(integrator, step_size, seed):
     """|J' Omega J - Omega|. Unlike step sizes are unlike masses: the form they keep has weights 1/eps."""
     point = normal(2 * SIZE, seed=seed)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(point)
-        state = step(TARGET, initial_state(TARGET, *tf.split(point, 2)), tf.constant(step_size, tf.float64))
+        state = integrator.init(TARGET, *tf.split(point, 2))
+        state = integrator.step(TARGET, state, tf.constant(step_size, tf.float64))
         end = tf.concat([state.z, state.rho], axis=-1)
     jacobian = tape.jacobian(end, point, experimental_use_pfor=False).numpy()
     weight, zero = np.diag(1.0 / np.asarray(step_size)), np.zeros([SIZE, SIZE])
@@ -66,23 +69,23 @@ def symplectic_defect(step, step_size, seed):
 
 @pytest.mark.parametrize("step_size", STEP_SIZES.values(), ids=STEP_SIZES)
 def test_symplectic(seed, step_size):
-    assert symplectic_defect(leapfrog_step, step_size, seed) < 1e-12
+    assert symplectic_defect(LEAPFROG, step_size, seed) < 1e-12
 
 
 @pytest.mark.parametrize("step_size", STEP_SIZES.values(), ids=STEP_SIZES)
-def test_unkicked_drift_is_not_symplectic(seed, unkicked_step, step_size):
-    assert symplectic_defect(unkicked_step, step_size, seed) > 1e-3
+def test_unkicked_drift_is_not_symplectic(seed, unkicked_integrator, step_size):
+    assert symplectic_defect(unkicked_integrator, step_size, seed) > 1e-3
 
 
-def empirical_order(step, start):
+def empirical_order(integrator, start):
     """Log2 of the factor by which halving the step shrinks the error at time 1."""
 
     @tf.function
     def end(num_steps):
-        state = initial_state(TARGET, start.z, start.rho)
+        state = integrator.init(TARGET, start.z, start.rho)
         step_size = 1.0 / tf.cast(num_steps, tf.float64)
         for _ in tf.range(num_steps):
-            state = step(TARGET, state, step_size)
+            state = integrator.step(TARGET, state, step_size)
         return tf.concat([state.z, state.rho], axis=-1)
 
     exact = end(tf.constant(8192))
@@ -91,11 +94,11 @@ def empirical_order(step, start):
 
 
 def test_order_two(start):
-    assert empirical_order(leapfrog_step, start) == pytest.approx(2.0, abs=0.1)
+    assert empirical_order(LEAPFROG, start) == pytest.approx(2.0, abs=0.1)
 
 
-def test_unkicked_drift_is_not_of_order_two(start, unkicked_step):
-    assert empirical_order(unkicked_step, start) < 1.5
+def test_unkicked_drift_is_not_of_order_two(start, unkicked_integrator):
+    assert empirical_order(unkicked_integrator, start) < 1.5
 
 
 class CountingTarget(Target):
@@ -112,7 +115,7 @@ class CountingTarget(Target):
 @pytest.mark.parametrize("num_steps", [1, 3, 10])
 def test_k_steps_cost_k_plus_one_gradients(start, num_steps):
     target = CountingTarget()
-    HamiltonianFlow(SIZE, num_steps, "free", dtype=tf.float64)(target, start.z, start.rho)
+    HamiltonianFlow(SIZE, num_steps, "free", dtype=tf.float64).transform(target, start.z, start.rho)
     assert target.calls == num_steps + 1
 
 
@@ -121,10 +124,12 @@ def test_unlike_step_sizes_act_dimension_by_dimension(start):
     step_size = STEP_SIZES["per dimension"]
     separable = lambda z: -0.25 * tf.reduce_sum(z**4, axis=-1)  # noqa: E731
     joint = LogDensityTarget(separable, SIZE)
-    together = leapfrog_step(joint, initial_state(joint, start.z, start.rho), tf.constant(step_size, tf.float64))
+    together = LEAPFROG.init(joint, start.z, start.rho)
+    together = LEAPFROG.step(joint, together, tf.constant(step_size, tf.float64))
     single = LogDensityTarget(separable, 1)
     for j in range(SIZE):
         part = slice(j, j + 1)
-        alone = leapfrog_step(single, initial_state(single, start.z[:, part], start.rho[:, part]), step_size[j])
+        alone = LEAPFROG.init(single, start.z[:, part], start.rho[:, part])
+        alone = LEAPFROG.step(single, alone, step_size[j])
         np.testing.assert_allclose(together.z[:, part], alone.z, rtol=1e-14)
         np.testing.assert_allclose(together.rho[:, part], alone.rho, rtol=1e-14)

@@ -1,17 +1,22 @@
 """Every tempering scheme brings beta_0 to one, by the rule that it is named for."""
 
+import json
+import math
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import TEMPERINGS, make_tempering
+from hvae_tf.dynamics.tempering import TEMPERINGS, FreeTempering, get_tempering
 
 FIXED = ("fixed", "fixed-released")
 
 
-def scheme(name, num_steps, seed=None, **kwargs):
+def scheme(name, num_steps, seed=None, batch_shape=(), **kwargs):
     """A float64 scheme; with a seed, its variables are random and wide."""
-    tempering = make_tempering(name, num_steps, dtype=tf.float64, **kwargs)
+    tempering = TEMPERINGS[name](**kwargs)
+    tempering.build(num_steps, batch_shape, tf.float64)
     if seed is not None:
         for index, variable in enumerate(tempering.trainable_variables):
             variable.assign(2.0 * tf.random.stateless_normal(variable.shape, [seed, index], dtype=tf.float64))
@@ -104,30 +109,68 @@ def test_gradients_reach_every_variable(name, seed):
 
 @pytest.mark.parametrize("name", TEMPERINGS)
 def test_dtype_is_the_one_asked_for(name):
-    schedule = make_tempering(name, 2, dtype=tf.float32)()
+    tempering = get_tempering(name)
+    tempering.build(2, dtype=tf.float32)
+    schedule = tempering()
     assert {schedule.inv_sqrt_beta_0.dtype, *(alpha.dtype for alpha in schedule.alphas)} == {tf.float32}
 
 
-def test_unknown_name_lists_those_accepted():
-    with pytest.raises(ValueError, match=r"'quadratic'.*none, fixed, fixed-released, free"):
-        make_tempering("quadratic", 3)
+@pytest.mark.parametrize("unknown", ["quadratic", None, FreeTempering])
+def test_what_is_no_tempering_is_refused_with_a_list_of_those_accepted(unknown):
+    with pytest.raises(ValueError, match=r"(quadratic|None|Free).*none, fixed, fixed-released, free, or a Tempering"):
+        get_tempering(unknown)
+
+
+def test_an_object_is_taken_as_it_is():
+    tempering = FreeTempering(0.7)
+    assert get_tempering(tempering) is tempering
+
+
+def test_names_start_where_the_paper_does():
+    assert get_tempering("fixed").inv_sqrt_beta_0 == get_tempering("fixed-released").inv_sqrt_beta_0 == math.sqrt(1.5)
+    assert get_tempering("free").alpha == 0.9
+
+
+@pytest.mark.parametrize("name", TEMPERINGS)
+def test_built_twice_is_refused(name):
+    tempering = scheme(name, 3)
+    with pytest.raises(ValueError, match="is built already, for K = 3; make one for each flow"):
+        tempering.build(3)
+
+
+@pytest.mark.parametrize("name", TEMPERINGS)
+def test_not_built_is_refused(name):
+    with pytest.raises(ValueError, match="is not built"):
+        get_tempering(name)()
+
+
+@pytest.mark.parametrize("name", TEMPERINGS)
+def test_comes_back_from_its_configuration(name):
+    arguments = {"none": {}, "free": {"alpha": 0.6}}.get(name, {"inv_sqrt_beta_0": 3.0})
+    built = scheme(name, 2, **arguments)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(built)))
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is TEMPERINGS[name]
+    assert again.get_config() == arguments
+    again.build(2, dtype=tf.float64)
+    np.testing.assert_allclose(again().alphas, built().alphas, rtol=1e-12)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 1.5, float("nan")])
 def test_alpha_outside_the_unit_interval_is_refused(alpha):
     with pytest.raises(ValueError, match="alpha is"):
-        make_tempering("free", 3, alpha=alpha)
+        FreeTempering(alpha)
 
 
 @pytest.mark.parametrize("value", [1.0, 0.5, -2.0, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", FIXED)
 def test_inv_sqrt_beta_0_of_one_or_less_is_refused(name, value):
     with pytest.raises(ValueError, match="inv_sqrt_beta_0 is"):
-        make_tempering(name, 3, inv_sqrt_beta_0=value)
+        TEMPERINGS[name](value)
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 2.7])
 def test_number_of_steps_is_an_integer_of_at_least_one(num_steps):
     for name in TEMPERINGS:
         with pytest.raises(ValueError, match=r"num_steps is .*; expected an integer of at least 1"):
-            make_tempering(name, num_steps)
+            get_tempering(name).build(num_steps)
