@@ -223,7 +223,7 @@ def _check_strategy(model, batches, validation_images, validation_batch_size) ->
     for size in {min(validation_images, validation_batch_size), validation_images % validation_batch_size} - {0}:
         if size <= part * (replicas - 1):
             raise ValueError(
-                f"{validation_images} validation images in batches of {validation_batch_size} make one of {size}, which "
-                f"leaves nothing for the last of {replicas} replicas; take another validation_batch_size"
+                f"{validation_images} validation images in batches of {validation_batch_size} make one of {size}, "
+                f"which leaves nothing for the last of {replicas} replicas; take another validation_batch_size"
             )
     return strategy
