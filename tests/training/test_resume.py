@@ -106,7 +106,11 @@ def test_a_run_killed_again_and_again_ends_where_the_uninterrupted_one_ends(unin
     end = STEPS * expected_result.epochs
     done = subprocess.run(
         [sys.executable, "-m", __name__.removeprefix("."), str(tmp_path), str(end)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=900, check=False
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kill"')]
