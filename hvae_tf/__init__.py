@@ -8,10 +8,8 @@ and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.run
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
-from hvae_tf.checkpoints import CheckpointError
 from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import DiagonalGaussian
-from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempering import (
@@ -35,7 +33,7 @@ from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
 from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target
-from hvae_tf.training import TrainingResult, fit
+from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, fit
 
 __version__ = "0.2.0.dev0"
 

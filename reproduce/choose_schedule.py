@@ -34,10 +34,9 @@ def main(argv=None) -> int:
 
 def choose(args) -> int:
     """Trains the candidates on the preset's data; gives the exit status."""
-    from hvae_tf.checkpoints import CheckpointError
     from hvae_tf.data import DataError
-    from hvae_tf.divergence import DivergenceError
     from hvae_tf.runs import RecordError
+    from hvae_tf.training import CheckpointError, DivergenceError
 
     try:
         print(compare(args))

@@ -16,7 +16,7 @@ from hvae_tf.bounds.annealing import AISResult, Bounds, bidirectional_bounds, wa
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.checks import check_count
 from hvae_tf.densities import DiagonalGaussian, standard_normal
-from hvae_tf.models.events import fold_in, seed_pair
+from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 _ANNEAL, _SIMULATE = 7, 8  # streams of noise; `Inference` has those below
 _TUNE, _FORWARD, _REVERSE = range(3)
@@ -46,8 +46,10 @@ class AnnealingSettings(NamedTuple):
         return self
 
 
-class Annealing:
+class Annealing(ModelParts):
     """The methods of a `FlowVAE` that judge its decoder."""
+
+    _annealing_graphs: Annealer | None = None
 
     def annealed_log_likelihood(
         self, x, start: str = "encoder", *, num_chains: int = 8, num_temperatures: int = 100,

@@ -1,8 +1,37 @@
-"""What the networks of a model must be, and the noise that its draws are functions of."""
+"""What the parts of a model share: what its networks must be, and the noise that its draws are functions of."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_seed
+from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.targets.likelihoods import Likelihood
+
+
+class ModelParts:
+    """What the mixins of `FlowVAE` read of it; no more than names and types."""
+
+    event_shape: tuple[int, ...]
+    latent_size: int
+    variable_dtype: str
+    likelihood: Likelihood
+    decoder: keras.Model
+    prior: DiagonalGaussian
+    target: Any
+    _encode_graph: Any
+    _reconstruct_graph: Any
+    _decode_graph: Any
+    _decode_sample_graph: Any
+    _posterior_graph: Any
+    _elbo_graph: Any
+    _log_weight_graph: Any
+    check_input: Any
+    _events: Any
+
+    def _batch_shape_text(self) -> str:
+        return f"[B, {', '.join(map(str, self.event_shape))}]"
 
 
 def check_encoder(encoder) -> tuple[tuple[int, ...], int]:

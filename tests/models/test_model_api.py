@@ -65,6 +65,7 @@ def test_samples_are_probabilities_or_draws(model):
 def test_memory_is_bounded_and_the_encoder_runs_once_a_batch(counted, images):
     encoder, encoder_counter, decoder, decoder_counter = counted
     model = HVAE(encoder, decoder, 1)
+    encoder_counter.reset()  # a new model looks once at what its encoder gives
     model.log_likelihood(images[:5], num_samples=7, chunk_size=3, batch_size=2)
     assert int(encoder_counter.runs) == 3
     assert int(decoder_counter.runs) == 3 * 3 * 2  # batches, chunks, K + 1
@@ -102,6 +103,10 @@ def test_other_likelihoods(likelihood, outputs, networks, seed):
         (lambda m, x: m.sample_posterior(x, 0), "num_samples is 0"),
         (lambda m, x: m.sample_posterior(x[0]), r"x has shape \(6, 5, 1\); expected \[B, 6, 5, 1\]"),
         (lambda m, x: m.sample_posterior(x[:0]), r"x has shape \(0, 6, 5, 1\)"),
+        (lambda m, x: m.sample(2, batch_size=0), "batch_size is 0"),
+        (lambda m, x: m.reconstruct(x, batch_size=0), "batch_size is 0"),
+        (lambda m, x: m.reconstruct(x, seed=1, batch_size=0), "batch_size is 0"),
+        (lambda m, x: m.elbo(x.astype(complex)), "x is of dtype complex128; expected real numbers"),
         (lambda m, x: m.reconstruct(x[..., 0]), r"x has shape \(24, 6, 5\)"),
         (lambda m, x: m.reconstruct(255 * x), r"from 0.0 to 255.0; .*scale and binarise the images first"),
         (lambda m, x: m.elbo(x, 0), "num_samples is 0"),
@@ -143,7 +148,7 @@ def one_headed(encoder):
         ),
         (
             lambda e, d: VAE(e, d, likelihood="normal"),
-            "the normal likelihood with .* expects a mean and a log standard deviation",
+            "normal likelihood .* expects a mean and a log",
         ),
         (lambda e, d: VAE(e, d, likelihood="gauss"), "unknown likelihood 'gauss'"),
         (lambda e, d: VAE(subclassed(), d), "the encoder 'mine' has no static shapes; make it a functional model"),
@@ -168,6 +173,7 @@ def one_headed(encoder):
         ),
         (lambda e, d: HVAE(e, d, 0), "num_leapfrog_steps is 0"),
         (lambda e, d: HVAE(e, d, 1, "warm"), "unknown tempering 'warm'"),
+        (lambda e, d: HVAE(e, d, 1, max_step_size=float("inf")), "max_step_size is inf; expected a positive finite"),
         (lambda e, d: HVAE(e, d, 1, step_size=0.6), r"expected values in \(0, max_step_size\)"),
         (lambda e, d: HVAE(e, d, 1, step_size_per="image"), "unknown step_size_per 'image'"),
     ],

@@ -157,7 +157,7 @@ def test_posterior_correlation_sees_a_planted_one():
         def __init__(self, covariance):
             self.covariance = covariance
 
-        def encode(self, x, num_samples, seed):
+        def sample_posterior(self, x, num_samples, seed):
             draws = np.random.default_rng(seed).multivariate_normal(np.zeros(4), self.covariance, (num_samples, len(x)))
             return draws
 
