@@ -29,7 +29,7 @@ def check_every_gradient(model, x, seed):
     weights = model.get_weights()
 
     def loss():
-        optimizer.iterations.assign(0)  # the same noise each time
+        model.batches_seen.assign(0)  # the same noise each time
         return model.train_on_batch(x)[0]
 
     loss()

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from scripted import assert_same, scripted_run, stop_at
+from tests.training.scripted import assert_same, scripted_run, stop_at
 
 from hvae_tf.training import load_checkpoint
 from hvae_tf.training.interrupt import InterruptAtBatchEnd

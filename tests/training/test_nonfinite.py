@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from scripted import VALIDATION, Scripted, Steps, fit, scripted_run, stop_at
+from tests.training.scripted import VALIDATION, Scripted, Steps, fit, scripted_run, stop_at
 
 from hvae_tf.training import DivergenceError, load_checkpoint
 
