@@ -48,8 +48,8 @@ def parse(argv=None) -> argparse.Namespace:
         "--judge",
         type=folder,
         metavar="DIR",
-        default=ROOT / "results" / "judge",
-        help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge)",
+        default=ROOT / "results" / "judge" / "standard",
+        help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge/standard)",
     )
     add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
