@@ -149,7 +149,7 @@ def make_table(args) -> int:
 
     failures = {}
     try:
-        store = hvae_tf.RunStore(args.out)
+        store = hvae_tf.runs.RunStore(args.out)
         runs = make_runs(TABLE1_PRESETS[args.preset], args.cells, args.seeds)
         if args.list:
             list_runs(args, runs, store)
@@ -158,11 +158,11 @@ def make_table(args) -> int:
             failures = work(args, runs, store)
         written = write_report(args.out, args.judge)
         if not written and not failures:
-            raise hvae_tf.RecordError(f"{args.out} has no records to report")
+            raise hvae_tf.runs.RecordError(f"{args.out} has no records to report")
         for path in written:
             print(path)
     except (
-        hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
+        hvae_tf.runs.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
         RuntimeError, ValueError,
     ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)

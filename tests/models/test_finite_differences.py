@@ -24,8 +24,7 @@ MODELS = {
 
 def check_every_gradient(model, x, seed):
     """One step of gradient descent at rate 1 moves each weight by the loss's slope, as Keras reports the loss."""
-    optimizer = keras.optimizers.SGD(1.0)
-    model.compile(optimizer)
+    model.compile(keras.optimizers.SGD(1.0))
     weights = model.get_weights()
 
     def loss():

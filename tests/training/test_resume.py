@@ -12,13 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tests.training.scripted import At, assert_same
 
 from hvae_tf.data import TrainBatches, load
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, state_variables
 from hvae_tf.training.configuration import architecture
+from tests.training.scripted import At, assert_same
 
 SMALL = {"latent_size": 2, "hidden_units": 8, "filters": (2,), "kernel_size": 3}
 EPOCHS, STEPS, PATIENCE = 12, 5, 2
