@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mnist_records import run_record
 
 import hvae_tf
 from hvae_tf.data import from_arrays
 from reproduce.configs import Evaluation
 from reproduce.mnist.evaluation import evaluate, read_run_record
 from reproduce.mnist.pictures import posterior_correlation, read_pictures
+from tests.reproduce.mnist_records import run_record
 
 
 class CountedModel:

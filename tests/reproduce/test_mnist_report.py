@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from mnist_records import TINY, judge_record, run_record
 
 import hvae_tf
 from reproduce.configs import TABLE1_CELLS
 from reproduce.mnist.comparison import Table, claims, judge_claims
 from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
+from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
 MNIST = dataclasses.replace(TINY, dataset="mnist")
 

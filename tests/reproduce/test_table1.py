@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from mnist_records import TINY, run_record
 
 import hvae_tf
 from reproduce import choose_schedule, configs, table1
@@ -22,6 +21,7 @@ from reproduce.configs import Evaluation, Table1Preset
 from reproduce.mnist.cells import Run
 from reproduce.mnist.evaluation import satisfies
 from reproduce.mnist.work import Settings, state_of
+from tests.reproduce.mnist_records import TINY, run_record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
