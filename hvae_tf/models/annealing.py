@@ -15,7 +15,7 @@ from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.bounds.annealing import AISResult, Bounds, bidirectional_bounds, warn_of_few_chains
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.checks import check_count
-from hvae_tf.densities import DiagonalGaussian, standard_normal
+from hvae_tf.densities import DiagonalGaussian, Gaussian, standard_normal
 from hvae_tf.models.events import fold_in, seed_pair
 
 _ANNEAL, _SIMULATE = 7, 8  # streams of noise; `Inference` has those below
@@ -141,7 +141,8 @@ class Annealing:
 
     def _annealed(self, x, start, settings, seed, z_exact=None):
         """The forward chains of a batch, or, from exact posterior draws, forward and reverse chains."""
-        annealer, pi_0 = self._annealer(), self._start(x, start)
+        pi_0 = self._start(x, start)
+        annealer = self._annealer(pi_0)
         lengths = {
             "temperatures": settings.num_temperatures,
             "num_chains": settings.num_chains,
@@ -154,18 +155,19 @@ class Annealing:
             return forward
         return forward, annealer.reverse([x], pi_0, z_exact, fold_in(seed, _REVERSE), **lengths)
 
-    def _start(self, x, start) -> DiagonalGaussian:
+    def _start(self, x, start) -> Gaussian:
         if start == "encoder":
             return self._encode_graph(x)
-        return standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype))
+        return DiagonalGaussian(*standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype)))
 
-    def _annealer(self) -> Annealer:
-        """The graphs, made when they are first asked for."""
-        if self._annealing_graphs is None:
+    def _annealer(self, start: Gaussian) -> Annealer:
+        """The graphs for starts of this kind, made when they are first asked for."""
+        kind = type(start)
+        if kind not in self._annealing_graphs:
             dtype = tf.as_dtype(self.variable_dtype)
             signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
-            self._annealing_graphs = Annealer(self.target, signature, self.latent_size, dtype)
-        return self._annealing_graphs
+            self._annealing_graphs[kind] = Annealer(self.target, signature, self.latent_size, dtype, start=kind)
+        return self._annealing_graphs[kind]
 
 
 def _joined(results: list[AISResult]) -> AISResult:
