@@ -11,11 +11,13 @@ import sys
 
 import numpy as np
 from harness.command import FOLDER, answer, integers, make_parser, parse
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
 
-DIFFERENTIATIONS = ("backprop", "checkpoint", "reversible")
+from reproduce.tables import markdown
+
+ADJOINTS = ("backprop", "checkpoint", "reversible")
 INV_SQRT_BETAS_0 = (1.22, 5.0)
 TRAINED = FOLDER.parent / "results/table1/budget/models/k1-fixed-seed0.keras"
 
@@ -37,7 +39,7 @@ class Gradients:
         }
         self._weights = {name: [network.get_weights() for network in pair] for name, pair in networks.items()}
 
-    def gradient(self, weights: str, differentiation: str, dtype: str, k: int, inv_sqrt_beta_0: float):
+    def gradient(self, weights: str, adjoint: str, dtype: str, k: int, inv_sqrt_beta_0: float):
         """All gradients in a row, in float64; None where the walk back lost its way and says so."""
         import tensorflow as tf
 
@@ -47,8 +49,7 @@ class Gradients:
         for network, values in zip(networks, self._weights[weights], strict=True):
             network.set_weights(values)
         model = hvae_tf.HVAE(
-            *networks, k, "fixed", step_size=0.2, inv_sqrt_beta_0=inv_sqrt_beta_0, differentiation=differentiation,
-            dtype=dtype,
+            *networks, k, hvae_tf.FixedTempering(inv_sqrt_beta_0), step_size=0.2, adjoint=adjoint, dtype=dtype,
         )  # fmt: skip
         random = np.random.default_rng(0)
         x = tf.constant(random.random([self._batch, 28, 28, 1]) < 0.125)
@@ -58,12 +59,9 @@ class Gradients:
         def gradients():
             with tf.GradientTape() as tape:
                 images = tf.cast(x, dtype)
-                mean, standard_deviation = model.encoder(images)
-                target = hvae_tf.DecoderTarget(model.decoder, images)
-                z_0 = mean + standard_deviation * noise
-                result = model.flow(target, z_0, model.flow.initial_momentum(gamma))
-                log_q0 = -hvae_tf.gaussian_entropy(tf.math.log(standard_deviation))
-                bound = tf.reduce_mean(hvae_tf.hamiltonian_elbo(result, log_q0))
+                q0 = model.posterior(images)
+                result = model.flow.transform(model.target(images), q0.sample(noise), gamma)
+                bound = tf.reduce_mean(hvae_tf.elbo_sample(result, -q0.entropy()))
             return tape.gradient(bound, [v.value for v in model.trainable_variables])
 
         try:
@@ -91,7 +89,7 @@ def work(args) -> None:
         for weights, start, k in itertools.product(("initial", "trained"), INV_SQRT_BETAS_0, args.steps):
             exact = worker.call("gradient", weights, "backprop", "float64", k, start)
             errors = {}
-            for kind in DIFFERENTIATIONS:
+            for kind in ADJOINTS:
                 found = worker.call("gradient", weights, kind, "float32", k, start)
                 far = None if found is None else float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
                 errors[kind] = far
@@ -111,7 +109,7 @@ def work(args) -> None:
         f"Relative error, in norm over all weights, of float32 gradients of the bound against `backprop` in float64; "
         f"batch {batch}, the paper's networks, step size 0.2. `refused`: the walk back ended "
         "too far from where it should, and raised an error.",
-        table(("weights", "1/sqrt(beta_0)", "K", *DIFFERENTIATIONS), lines),
+        markdown(("weights", "1/sqrt(beta_0)", "K", *ADJOINTS), lines),
     )  # fmt: skip
 
 

@@ -6,11 +6,12 @@ Ten data sets side by side, as reproduce/figure1_gaussian.py trains them, and on
 import sys
 
 from harness.command import answer, integers, make_parser, names_of, parse, positive
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, round_robin
 from harness.workers import Worker
 
 from reproduce.configs import GAUSSIAN_METHODS
+from reproduce.tables import markdown
 
 METHODS = ("hvae-k1", "hvae-k10", "nf-k1", "nf-k30", "vb")
 CALL = 50  # iterations in a call of the graph
@@ -73,7 +74,7 @@ def work(args) -> None:
         args, "Figure 1's training loop", {"rows": records},
         "Iterations a second, median over rounds with quartiles in brackets; ten data sets of size d side by side, ten "
         "samples for each estimate of the ELBO.",
-        table(("method", *(f"d = {d}" for d in args.dims)), rows),
+        markdown(("method", *(f"d = {d}" for d in args.dims)), rows),
     )  # fmt: skip
 
 

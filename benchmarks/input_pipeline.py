@@ -10,9 +10,11 @@ import time
 
 import numpy as np
 from harness.command import BenchmarkError, answer, integers, make_parser, parse, positive
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, number
 from harness.workers import Worker
+
+from reproduce.tables import markdown
 
 LIMIT = 0.03
 BATCH = 100
@@ -103,7 +105,7 @@ def work(args) -> None:
         args, "Waiting for data", {"turns": found, "shares": shares},
         f"Training steps on batches of {BATCH} out of 50 000 images, binarised afresh, over the end of an epoch; K = 0 "
         "is the plain VAE. Median over rounds with quartiles in brackets; the share is of all the time.",
-        table(
+        markdown(
             ("K", "step, ms", "of it waiting", f"under {LIMIT:.0%}", "step on a batch that is there, ms", "ratio"), rows
         ),
     )  # fmt: skip

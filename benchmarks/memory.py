@@ -10,9 +10,11 @@ import sys
 
 import numpy as np
 from harness.command import answer, integers, make_parser, parse
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
+
+from reproduce.tables import markdown, png
 
 KINDS = {
     "vae": "VAE",
@@ -112,7 +114,7 @@ def page(args, rows, large, predicted, slope):
         return number(seconds * 1e3), number(seconds / beside) if beside else ""
 
     columns = ("model", "K", "batch", "peak, GiB", "above start, GiB", "step, ms", "over backprop's")
-    yield table(columns, [(*cells(row), *time_cells(row)) for row in rows])
+    yield markdown(columns, [(*cells(row), *time_cells(row)) for row in rows])
     yield f"![memory]({args.json.stem}.png)"
     yield (
         f"`backprop` keeps {slope / 2**10:.0f} KiB for each image and each of its K + 1 evaluations of the decoder, by "
@@ -120,7 +122,7 @@ def page(args, rows, large, predicted, slope):
         f"{gib(predicted)} GiB; measured:"
     )
     kept = [(*cells(row), *time_cells(row), "yes" if row["peak"] < LIMIT_GIB * GIB else "no") for row in large]
-    yield table((*columns, f"within {LIMIT_GIB:.0f} GiB"), kept)
+    yield markdown((*columns, f"within {LIMIT_GIB:.0f} GiB"), kept)
 
 
 def plot(rows, args) -> None:
@@ -146,7 +148,7 @@ def plot(rows, args) -> None:
     right.set(xlabel="batch", title=f"K = {k}")
     figure.legend(loc="outside right center")
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.json.with_suffix(".png"), dpi=120)
+    args.json.with_suffix(".png").write_bytes(png(figure, dpi=120))
 
 
 def main(argv=None) -> int:

@@ -9,16 +9,14 @@ import hvae_tf
 
 
 def build(kind: str, num_steps: int, image_size: int = 28, latent_size: int = 64) -> keras.Model:
-    """``"vae"``, ``"planar"``, or HVAE by the name of its differentiation; networks as in the paper."""
+    """``"vae"``, ``"planar"``, or HVAE by the name of its adjoint; networks as in the paper."""
     sizes = {"image_shape": (image_size, image_size, 1), "latent_size": latent_size}
     networks = hvae_tf.conv_encoder(**sizes), hvae_tf.conv_decoder(**sizes)
     if kind == "vae":
         return hvae_tf.VAE(*networks)
     if kind == "planar":
-        return hvae_tf.FlowVAE(*networks, flow="planar", flow_config={"num_layers": num_steps})
-    return hvae_tf.HVAE(
-        *networks, num_leapfrog_steps=num_steps, tempering="fixed", step_size=0.05, differentiation=kind
-    )
+        return hvae_tf.FlowVAE(*networks, hvae_tf.PlanarFlow(latent_size, num_steps))
+    return hvae_tf.HVAE(*networks, num_steps, hvae_tf.FixedTempering(5.0), step_size=0.05, adjoint=kind)
 
 
 def images(batch: int, size: int = 28) -> np.ndarray:

@@ -11,9 +11,11 @@ import sys
 from harness.arithmetic import importance_sample_flops
 from harness.command import answer, integers, make_parser, parse, positive
 from harness.machine import matrix_product_peak
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, number, round_robin
 from harness.workers import Worker
+
+from reproduce.tables import markdown
 
 SIZES = ((10, 10), (10, 100), (50, 100), (100, 100), (1000, 10))  # (chunk_size, batch_size)
 MEMORY_IMAGES, MEMORY_CHUNK = 10, 100
@@ -104,10 +106,12 @@ def work(args) -> None:
         args, "Likelihood evaluation", figures,
         f"Samples (image x draw) a second, median over rounds with quartiles in brackets; K = 0 is the plain VAE. The "
         f"peak is that of float32 matrix products in the same run, {peak / 1e9:.0f} GFLOP/s.",
-        table(("K", "chunk_size", "batch_size", "held at once", "samples/s", "GFLOP/s counted", "of the peak"), rows),
+        markdown(
+            ("K", "chunk_size", "batch_size", "held at once", "samples/s", "GFLOP/s counted", "of the peak"), rows
+        ),
         f"Peak resident memory in MiB after evaluations with more and more samples for each of {MEMORY_IMAGES} images, "
         f"chunk_size {MEMORY_CHUNK}:",
-        table(("K", *(f"{samples} samples" for samples in args.samples), "growth"), grown),
+        markdown(("K", *(f"{samples} samples" for samples in args.samples), "growth"), grown),
     )  # fmt: skip
 
 

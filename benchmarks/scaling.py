@@ -8,9 +8,11 @@ import sys
 
 from harness.arithmetic import training_step_flops
 from harness.command import answer, make_parser, parse, positive
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, exponent, number, round_robin
 from harness.workers import Worker
+
+from reproduce.tables import markdown
 
 BASE = {"K": 5, "batch": 100, "l": 64, "image": 28}
 AXES = {"K": (1, 2, 5, 10, 20), "batch": (25, 50, 100, 200, 400), "l": (16, 64, 256), "image": (14, 28, 56)}
@@ -81,8 +83,8 @@ def work(args) -> None:
         args, "How the cost grows", {"axes": records},
         "Exponents p of cost ~ size^p for one HVAE training step, the other sizes being K = 5, batch 100, l = 64, "
         "28 x 28. Counted: the arithmetic of the layers, in which K counts as K + 1.",
-        table(("axis", "range", "exponent of the time", "of the counted arithmetic"), exponents),
-        table(("axis", "size", "step, ms", "GFLOP counted", "GFLOP/s"), rows),
+        markdown(("axis", "range", "exponent of the time", "of the counted arithmetic"), exponents),
+        markdown(("axis", "size", "step, ms", "GFLOP counted", "GFLOP/s"), rows),
     )  # fmt: skip
 
 

@@ -11,10 +11,12 @@ import sys
 from harness.arithmetic import training_step_flops
 from harness.command import BenchmarkError, answer, integers, make_parser, names_of, parse, positive
 from harness.machine import matrix_product_peak
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, number, paired_ratios, round_robin
 from harness.workers import Worker, missing
 from peers.problem import BATCH
+
+from reproduce.tables import markdown
 
 OURS = "hvae_tf"
 CONTESTANTS = {  # name -> module, options, packages, whether it is one at K = 0 too, and what it is
@@ -124,7 +126,7 @@ def page(seconds, growth, flops, peak, notes):
         "plain VAE. Bounds at equal weights and noise agree to 1e-4, except pythae's, which is another quantity."
     )
     columns = ("K", "contestant", "step, ms", "hvae_tf / it", "GFLOP counted", "of the peak", "rounds")
-    yield table(columns, rows)
+    yield markdown(columns, rows)
     shown = {name for found in seconds.values() for name in found}
     yield "\n".join(f"- {name}: {what}" for name, (*_, what) in CONTESTANTS.items() if name in shown)
     yield (
@@ -139,7 +141,7 @@ def page(seconds, growth, flops, peak, notes):
         for k, turns in growth.items()
     ]  # fmt: skip
     yield f"{OURS} alone, all K in turn:"
-    yield table(("K", "step, ms", f"over K = {reference}", "counted arithmetic"), rows)
+    yield markdown(("K", "step, ms", f"over K = {reference}", "counted arithmetic"), rows)
     if notes:
         yield " ".join(notes)
 

@@ -2,19 +2,24 @@
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
 (encoders, decoders, activations), `hvae_tf.targets.likelihoods`, `hvae_tf.targets.gaussian` (the model of section 4.1
-and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.records` (records of runs).
+and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
 """
 
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
-from hvae_tf.checkpoints import CheckpointError
 from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import DiagonalGaussian, FullGaussian
-from hvae_tf.divergence import DivergenceError
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
-from hvae_tf.dynamics.tempering import TEMPERINGS, FixedTempering, FreeTempering, NoTempering, ReleasedFixedTempering
+from hvae_tf.dynamics.tempering import (
+    TEMPERINGS,
+    FixedTempering,
+    FreeTempering,
+    NoTempering,
+    ReleasedFixedTempering,
+    Tempering,
+)
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.planar import PlanarFlow
@@ -28,16 +33,16 @@ from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
 from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target
-from hvae_tf.training import TrainingResult, fit
+from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, fit
 
 __version__ = "0.2.0.dev0"
 
 __all__ = [
-    "AISResult",
     "HVAE",
     "IWAE",
     "TEMPERINGS",
     "VAE",
+    "AISResult",
     "Checkpoint",
     "CheckpointError",
     "DataError",
@@ -66,6 +71,7 @@ __all__ = [
     "ReleasedFixedTempering",
     "Reversible",
     "Target",
+    "Tempering",
     "TrainBatches",
     "TrainingResult",
     "ais",

@@ -5,7 +5,8 @@
     python reproduce/table1.py                     the published protocol; months on two cores
 
 Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
-calls on one output folder share the runs out between them. MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or
+calls on one output folder share the runs out between them. One call runs as many cells side by side as there are cores,
+each on a core of its own. MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or
 --data-dir to the folder that holds mnist/.
 """
 
@@ -31,11 +32,25 @@ def parse(argv=None) -> argparse.Namespace:
     add("--cells", type=names_of(TABLE1_CELLS), metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
     add("--seeds", type=integers("seeds", 0), metavar="N,N", help="seeds of every cell (default: the preset's)")
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
-    add("--data-dir", type=Path, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
+    add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=folder, metavar="DIR", help="output folder (default: results/table1/PRESET)")
     add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
     add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
-    add("--cores", type=positive, metavar="N", help="cores of this call; 1 for one call a core (default: TensorFlow's)")
+    add(
+        "--processes",
+        type=positive,
+        metavar="N",
+        help="runs side by side, each in a process of its own (default: 1 if --cores is given, else one a core)",
+    )
+    add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
+    add(
+        "--judge",
+        type=folder,
+        metavar="DIR",
+        default=ROOT / "results" / "judge",
+        help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge)",
+    )
     add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
@@ -55,20 +70,22 @@ def parse(argv=None) -> argparse.Namespace:
     return args
 
 
-def load_data(args):
-    """The images that the configuration asks for, whole and checked."""
-    from hvae_tf.data import load
+def settings_of(args, **changes):
+    """What all runs of the call have in common."""
+    from reproduce.mnist.work import Settings
 
-    return load(args.config.dataset, args.data_dir, limit=args.config.limit)
+    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard", "verbose")
+    return Settings(**{**{name: getattr(args, name) for name in names}, **changes})
 
 
 def list_runs(args, runs, store) -> None:
     """Prints each run's state and how long what is left of it may take here."""
-    from reproduce.table1_cells import state_of
-    from reproduce.table1_estimate import Estimator
+    from reproduce.mnist.estimate import Estimator
+    from reproduce.mnist.work import state_of
 
-    states = {run: state_of(run, args.config, args.evaluation, store) for run in runs}
-    estimator = Estimator(args.config, args.evaluation, load_data(args))
+    settings = settings_of(args)
+    states = {run: state_of(run, settings, store) for run in runs}
+    estimator = Estimator(args.config, args.evaluation, settings.data())
     total = 0.0
     print(f"{'run':28} {'state':8} {'training':>10} {'evaluation':>10}   (hours, estimated on this machine)")
     for run, state in states.items():
@@ -79,30 +96,44 @@ def list_runs(args, runs, store) -> None:
     print(f"{'total':28} {'':8} {total:21.2f}")
 
 
-def work(args, runs, store) -> None:
-    """Does the runs, none of them done; those that another call has are waited for at the end."""
-    import shutil
+def work(args, runs, store) -> dict[str, str]:
+    """Does the runs that are not done, side by side where there are several; gives what went wrong, by run.
 
-    from reproduce.table1_cells import do_run, state_of
+    What another call has is waited for at the end.
+    """
+    from hvae_tf.runs import InlineExecutor, run_all
+    from reproduce.mnist.work import TableTask, available_cores
+    from reproduce.workers import run_side_by_side
 
-    data = load_data(args)
+    if not args.force:
+        runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
+    if not runs:
+        return {}
+    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
+    if processes > 1:
+        settings = settings_of(args, cores=args.cores or 1, verbose=0)
+    else:
+        settings = settings_of(args, cores=take_cores(args.cores))
+    settings.data()  # what is wrong with it is said once, before anything is started
+    tasks = [TableTask(run, settings) for run in runs]
+    if processes > 1:
+        print(f"{len(tasks)} runs to do, {processes} at once; records go to {args.out}", flush=True)
+        return run_side_by_side(tasks, store, processes, cores=settings.cores, force=args.force, quiet=not args.verbose)
+    return run_all(tasks, store, InlineExecutor(), force=args.force)
 
-    pending = list(runs)
-    for wait in (False, True):
-        for run in list(pending):
-            with store.claim(run.name, wait=wait) as mine:
-                if not mine:
-                    continue
-                pending.remove(run)
-                if args.force:  # its old record stands until the new one is finished
-                    shutil.rmtree(store.folder / "work" / run.name, ignore_errors=True)
-                elif state_of(run, args.config, args.evaluation, store) == "done":  # by another call, since
-                    continue
-                print(f"== {run.name}", flush=True)
-                do_run(
-                    run, args.config, args.evaluation, data, store,
-                    verbose=args.verbose, tensorboard=args.tensorboard, afresh=args.force,
-                )  # fmt: skip
+
+def take_cores(asked: int | None) -> int | None:
+    """Gives TensorFlow the cores asked for, or all; None where it has started already, and keeps what it has."""
+    import hvae_tf
+    from reproduce.mnist.work import available_cores
+
+    try:
+        hvae_tf.use_cores(asked or available_cores())
+    except RuntimeError:
+        if asked:
+            raise
+        return None
+    return asked or available_cores()
 
 
 def main(argv=None) -> int:
@@ -113,11 +144,10 @@ def main(argv=None) -> int:
 def make_table(args) -> int:
     """Does what is missing, then writes table and figures; gives the exit status."""
     import hvae_tf
-    from reproduce.table1_cells import make_runs, state_of
-    from reproduce.table1_report import write_report
+    from reproduce.mnist.cells import make_runs
+    from reproduce.mnist.report import write_report
 
-    if args.cores:
-        hvae_tf.use_cores(args.cores)
+    failures = {}
     try:
         store = hvae_tf.RunStore(args.out)
         runs = make_runs(TABLE1_PRESETS[args.preset], args.cells, args.seeds)
@@ -125,21 +155,21 @@ def make_table(args) -> int:
             list_runs(args, runs, store)
             return 0
         if not args.report_only:
-            if not args.force:
-                runs = [run for run in runs if state_of(run, args.config, args.evaluation, store) != "done"]
-            if runs:
-                work(args, runs, store)
-        written = write_report(args.out)
-        if not written:
+            failures = work(args, runs, store)
+        written = write_report(args.out, args.judge)
+        if not written and not failures:
             raise hvae_tf.RecordError(f"{args.out} has no records to report")
         for path in written:
             print(path)
     except (
-        hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, ValueError,
+        hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
+        RuntimeError, ValueError,
     ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    for name, failure in failures.items():
+        print(f"failed: {name}: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

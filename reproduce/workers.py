@@ -1,46 +1,91 @@
-"""Worker processes that do not outlive their parent, however it ends: one thread each, TensorFlow's too."""
+"""Processes of one core each that work side by side and never outlive the call that made them."""
 
+import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+
+from hvae_tf.runs import RunStore, Task, run_all
+
+
+def run_side_by_side(
+    tasks: Sequence[Task],
+    store: RunStore,
+    processes: int,
+    *,
+    cores: int = 1,
+    force: bool = False,
+    noun: str = "runs",
+    quiet: bool = False,
+) -> dict[str, str]:
+    """`run_all` in so many processes, with one display of how far all of it is and how long what is left may take.
+
+    Args:
+        tasks: What is to be done.
+        store: Where the records go.
+        processes: How many tasks at once.
+        cores: That each has.
+        force: Whether to do again what is done.
+        noun: What the user calls the tasks.
+        quiet: No display.
+
+    Returns:
+        What went wrong, by the names of the tasks that failed.
+    """
+    from tqdm import tqdm
+
+    layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
+    with (
+        tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar,
+        worker_pool(min(processes, len(tasks)), cores) as executor,
+    ):
+
+        def show(fraction, finished, count):
+            bar.set_postfix_str(f"({finished} of {count} {noun} done)", refresh=False)
+            bar.update(100.0 * fraction - bar.n)
+
+        return run_all(tasks, store, executor, force=force, on_progress=show)
 
 
 @contextlib.contextmanager
-def worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """An executor of so many processes, which end with the block, or with this process if that is killed.
+def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """An executor of so many processes, each with so many cores for TensorFlow.
 
-    An exception, Ctrl-C too, ends them at once, whatever they are at.
+    Every worker waits on a pipe whose other end is here alone: when this process ends, however it ends, or the block
+    is left by an error or an interrupt, the operating system closes it and the workers end at once.
     """
     context = multiprocessing.get_context("spawn")
-    stop, leash = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(processes, context, _start, (stop,))
+    theirs, ours = context.Pipe(duplex=False)
+    executor = concurrent.futures.ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_begin, initargs=(theirs, cores)
+    )
     try:
         yield executor
+        executor.shutdown()
     except BaseException:
-        leash.close()
+        ours.close()
+        executor.shutdown(cancel_futures=True)
         raise
     finally:
-        executor.shutdown(cancel_futures=True)
-        leash.close()
-        stop.close()
+        ours.close()
+        theirs.close()
 
 
-def _start(stop) -> None:
-    """The beginning of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and ends us
-    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
-    import tensorflow as tf
+def _begin(lifeline: Connection, cores: int) -> None:
+    """A worker's first deed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hears Ctrl-C, and ends us
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    import hvae_tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    hvae_tf.use_cores(cores)
 
 
-def _end_with_parent(stop) -> None:
-    """Ends this process when the parent lets go of the leash, or is dead and with it its end of every pipe."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, stop])
+def _end_with(lifeline: Connection) -> None:
+    """Ends this process, whatever it is doing, when the parent lets go of its end of the pipe, or is dead."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel, lifeline])
     os._exit(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(FOLDER.parent))  # for `reproduce` and, where it is not installed, `hvae_tf`
 
-from reproduce.command import integers, names_of, positive  # noqa: E402, F401
+from reproduce.cli import integers, names_of, positive  # noqa: E402, F401
 
 CORES = len(os.sched_getaffinity(0))
 

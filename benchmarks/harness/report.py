@@ -2,16 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.machine import machine
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def write_report(args, title: str, figures: dict, *parts: str) -> None:

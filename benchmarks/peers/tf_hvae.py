@@ -21,8 +21,8 @@ def build_model(num_leapfrog_steps: int, **kwargs) -> keras.Model:
     if not num_leapfrog_steps:
         return hvae_tf.VAE(*networks)
     return hvae_tf.HVAE(
-        *networks, num_leapfrog_steps=num_leapfrog_steps, tempering="fixed", step_size=STEP_SIZE,
-        max_step_size=MAX_STEP_SIZE, inv_sqrt_beta_0=INV_SQRT_BETA_0, **kwargs,
+        *networks, num_leapfrog_steps, hvae_tf.FixedTempering(INV_SQRT_BETA_0), step_size=STEP_SIZE,
+        max_step_size=MAX_STEP_SIZE, **kwargs,
     )  # fmt: skip
 
 
@@ -65,13 +65,9 @@ class Peer:
 
     def bound(self) -> float:
         model, problem = self.model, self.problem
-        mean, standard_deviation = model.encoder(self.x)
-        target = hvae_tf.DecoderTarget(model.decoder, self.x)
-        rho = model.flow.initial_momentum(tf.constant(problem.gamma)) if problem.num_leapfrog_steps else None
-        result = model.flow(target, mean + standard_deviation * problem.noise, rho)
-        log_q0 = -hvae_tf.gaussian_entropy(tf.math.log(standard_deviation))
-        elbo = hvae_tf.log_weight(result, log_q0) if rho is None else hvae_tf.hamiltonian_elbo(result, log_q0)
-        return float(tf.reduce_mean(elbo))
+        q0 = model.posterior(self.x)
+        result = model.flow.transform(model.target(self.x), q0.sample(problem.noise), tf.constant(problem.gamma))
+        return float(tf.reduce_mean(hvae_tf.elbo_sample(result, -q0.entropy())))
 
     def step(self) -> None:
         self._step(self.x).numpy()

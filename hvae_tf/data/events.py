@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from hvae_tf.checks import check_seed
 from hvae_tf.data.binarisation import binarise, draw_key
-from hvae_tf.records import fingerprint
+from hvae_tf.files import fingerprint
 
 SPLITS = ("train", "validation", "test")
 _INDEX = {"validation": -1, "test": -2}  # of the draw that binarises the split

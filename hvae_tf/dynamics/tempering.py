@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.variables import logit
+from hvae_tf.numerics import logit
 
 INV_SQRT_BETA_0 = math.sqrt(1.5)  # where section 4.2 starts it
 

@@ -18,8 +18,8 @@ from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempered_step import tempered
 from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
+from hvae_tf.numerics import logit
 from hvae_tf.targets.target import Target
-from hvae_tf.variables import logit
 
 STEP_SIZE_PER = ("flow", "step")
 PARTS = ("tempering", "integrator", "adjoint")
@@ -74,6 +74,8 @@ class HamiltonianFlow(Flow):
             raise ValueError(f"unknown step_size_per {step_size_per!r}; accepted: {', '.join(STEP_SIZE_PER)}")
         self.step_size_per = step_size_per
         self.max_step_size = float(max_step_size)
+        if not 0.0 < self.max_step_size < float("inf"):
+            raise ValueError(f"max_step_size is {max_step_size}; expected a positive finite bound of the step sizes")
         self.batch_shape = tuple(batch_shape)
         self.adjoint = get_adjoint(adjoint)
         self.integrator = Leapfrog() if integrator is None else integrator
@@ -168,7 +170,7 @@ class HamiltonianFlow(Flow):
         eps_of_steps = tf.unstack(eps) if self.step_size_per == "step" else [eps] * self.num_leapfrog_steps
         return list(zip(eps_of_steps, schedule.alphas, strict=True))
 
-    def _start(self, target, z, rho, steps) -> list[tf.Tensor]:
+    def _start(self, target, z, rho, steps) -> tuple[tf.Tensor, ...]:
         """(z, rho), both of the shape that broadcasting gives the state after a step."""
         self.check_target(target)
         start = {"z": tf.convert_to_tensor(z), "rho": tf.convert_to_tensor(rho)}
@@ -179,9 +181,9 @@ class HamiltonianFlow(Flow):
         tensors = *start.values(), eps, alpha[..., None]
         known = functools.reduce(tf.broadcast_static_shape, [t.shape for t in tensors])
         if all(tensor.shape == known for tensor in start.values()):
-            return list(start.values())
+            return tuple(start.values())
         shape = functools.reduce(tf.broadcast_dynamic_shape, [tf.shape(t) for t in tensors])
-        return [tf.ensure_shape(tf.broadcast_to(tensor, shape), known) for tensor in start.values()]
+        return tuple(tf.ensure_shape(tf.broadcast_to(tensor, shape), known) for tensor in start.values())
 
     def diagnostics(self) -> dict[str, tf.Tensor]:
         """eps, 1/sqrt(beta_0) and the alphas, ``[K, *batch]``, as they stand."""

@@ -15,8 +15,8 @@ from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.bounds.annealing import AISResult, Bounds, bidirectional_bounds, warn_of_few_chains
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.checks import check_count
-from hvae_tf.densities import DiagonalGaussian, Gaussian, standard_normal
-from hvae_tf.models.events import fold_in, seed_pair
+from hvae_tf.densities import DiagonalGaussian, FullGaussian, Gaussian, standard_normal
+from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 _ANNEAL, _SIMULATE = 7, 8  # streams of noise; `Inference` has those below
 _TUNE, _FORWARD, _REVERSE = range(3)
@@ -46,8 +46,10 @@ class AnnealingSettings(NamedTuple):
         return self
 
 
-class Annealing:
+class Annealing(ModelParts):
     """The methods of a `FlowVAE` that judge its decoder."""
+
+    _annealing_graphs: tuple[Annealer, ...] = ()  # one for each kind of start
 
     def annealed_log_likelihood(
         self, x, start: str = "encoder", *, num_chains: int = 8, num_temperatures: int = 100,
@@ -158,16 +160,19 @@ class Annealing:
     def _start(self, x, start) -> Gaussian:
         if start == "encoder":
             return self._encode_graph(x)
-        return DiagonalGaussian(*standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype)))
+        return standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype))
 
     def _annealer(self, start: Gaussian) -> Annealer:
         """The graphs for starts of this kind, made when they are first asked for."""
-        kind = type(start)
-        if kind not in self._annealing_graphs:
-            dtype = tf.as_dtype(self.variable_dtype)
-            signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
-            self._annealing_graphs[kind] = Annealer(self.target, signature, self.latent_size, dtype, start=kind)
-        return self._annealing_graphs[kind]
+        for annealer in self._annealing_graphs:
+            if isinstance(start, annealer.start):
+                return annealer
+        kind = FullGaussian if isinstance(start, FullGaussian) else DiagonalGaussian
+        dtype = tf.as_dtype(self.variable_dtype)
+        signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
+        annealer = Annealer(self.target, signature, self.latent_size, dtype, start=kind)
+        self._annealing_graphs = (*self._annealing_graphs, annealer)
+        return annealer
 
 
 def _joined(results: list[AISResult]) -> AISResult:

@@ -1,18 +1,44 @@
-"""What the networks of a model must be, and the noise that its draws are functions of."""
+"""What the parts of a model share: what its networks must be, and the noise that its draws are functions of."""
 
-import numpy as np
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_seed
-from hvae_tf.densities import Gaussian, gaussian
+from hvae_tf.densities import DiagonalGaussian, Gaussian, gaussian
+from hvae_tf.targets.likelihoods import Likelihood
+
+
+class ModelParts:
+    """What the mixins of `FlowVAE` read of it; no more than names and types."""
+
+    event_shape: tuple[int, ...]
+    latent_size: int
+    variable_dtype: str
+    likelihood: Likelihood
+    decoder: keras.Model
+    prior: DiagonalGaussian
+    target: Any
+    _encode_graph: Any
+    _reconstruct_graph: Any
+    _decode_graph: Any
+    _decode_sample_graph: Any
+    _posterior_graph: Any
+    _elbo_graph: Any
+    _log_weight_graph: Any
+    check_input: Any
+    _events: Any
+
+    def _batch_shape_text(self) -> str:
+        return f"[B, {', '.join(map(str, self.event_shape))}]"
 
 
 def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
     """The shape of an event and l of an encoder.
 
     Raises:
-        ValueError: Where it gives neither (mean, standard deviation) nor (mean, Cholesky factor), or a factor whose
-            diagonal is not positive.
+        ValueError: Where it gives neither (mean, standard deviation) nor (mean, Cholesky factor).
     """
     try:
         input_shape, output_shapes = tuple(encoder.input_shape), list(encoder.output_shape)
@@ -31,22 +57,7 @@ def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
         )
     if len(input_shape) < 2 or None in input_shape[1:]:
         raise ValueError(f"the encoder takes inputs of shape {input_shape}; expected (None, ...), all sizes known")
-    if len(shapes[1]) == 3:
-        _check_factor(encoder, input_shape[1:])
     return input_shape[1:], mean[-1]
-
-
-def _check_factor(encoder, event_shape):
-    """Runs the encoder on four events of noise, to catch a factor without a positive diagonal."""
-    if not tf.executing_eagerly():
-        return
-    events = np.random.default_rng(0).uniform(size=(4, *event_shape)).astype(np.float32)
-    diagonal = np.diagonal(np.asarray(tf.cast(encoder(events, training=False)[1], tf.float32)), axis1=1, axis2=2)
-    if not np.all(diagonal > 0):
-        raise ValueError(
-            f"the encoder gives Cholesky factors with diagonals from {diagonal.min():.3g} to {diagonal.max():.3g}; "
-            "expected positive numbers: let the diagonal end in hvae_tf.positive_softplus"
-        )
 
 
 def gaussian_spec(encoder, dtype) -> Gaussian:

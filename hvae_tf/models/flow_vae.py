@@ -2,7 +2,7 @@
 
     x -> encoder -> q0(z_0|x) -> flow(z_0 | log p(x, .)) -> log weight -> bound -> fit
 
-Every draw is a pure function of seeds: training noise of (model seed, optimiser step), evaluation noise of (model seed,
+Every draw is a pure function of seeds: training noise of (model seed, batches seen), evaluation noise of (model seed,
 batch of this `evaluate` call), and public methods take seeds of their own. The model holds no generator's state, so a
 run that was stopped and resumed is bit for bit the run that was not.
 """
@@ -18,9 +18,11 @@ from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import Gaussian, gaussian, standard_normal
 from hvae_tf.flows.flow import FlowResult, IdentityFlow
 from hvae_tf.models.annealing import Annealing
+from hvae_tf.models.batch_count import BatchCount
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
+from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
@@ -44,7 +46,7 @@ class BatchCounter(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(Inference, Annealing, keras.Model):
+class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
@@ -85,6 +87,7 @@ class FlowVAE(Inference, Annealing, keras.Model):
         super().__init__(**kwargs)
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
+        check_scale(encoder)
         check_decoder(decoder, self.likelihood, self.event_shape)
         if decoder.input_shape[-1] != self.latent_size:
             raise ValueError(
@@ -116,7 +119,6 @@ class FlowVAE(Inference, Annealing, keras.Model):
         self._posterior_graph = _graph(self._posterior_samples, *batch)
         self._elbo_graph = _graph(self._elbo_samples, *batch)
         self._log_weight_graph = _graph(self._log_weight_samples, *batch)
-        self._annealing_graphs: dict[type, Any] = {}
         self.build((None, *self.event_shape))
 
     def _make_flow(self, flow):
@@ -243,6 +245,19 @@ class FlowVAE(Inference, Annealing, keras.Model):
             self.compile(optimizer=None)
         return super().evaluate(x, *args, **kwargs)
 
+    def export(self, filepath, *args, input_signature=None, **kwargs):
+        """As `keras.Model.export`: what `predict` gives, in a file that needs nothing of this library.
+
+        Args:
+            filepath: Where to.
+            *args: See there.
+            input_signature: Batches of events of any size where it is not given.
+            **kwargs: See there.
+        """
+        if input_signature is None:
+            input_signature = [tf.TensorSpec([None, *self.event_shape], self.variable_dtype, name="x")]
+        super().export(filepath, *args, input_signature=input_signature, **kwargs)
+
     def summary(self, *args, print_fn=None, **kwargs):
         """Keras's table, and a line with the names and shapes of the flow's (and the likelihood's) own parameters."""
         super().summary(*args, print_fn=print_fn, **kwargs)
@@ -269,8 +284,7 @@ class FlowVAE(Inference, Annealing, keras.Model):
     def _step(self, data, seed, training):
         """Loss of a batch, a scalar; the metrics are updated."""
         x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise ValueError("sample weights are not supported: the bound is a mean over events")
+        refuse_weights(sample_weight=sample_weight)
         x = self._cast_events(x)
         # an encoder that keeps a state, such as batch normalisation's, may treat its events together
         q0 = self.posterior(x, training) if self.encoder.non_trainable_variables else None
@@ -290,13 +304,14 @@ class FlowVAE(Inference, Annealing, keras.Model):
     def train_step(self, data):
         if self.optimizer is None:
             raise ValueError("fit needs an optimizer; call compile(optimizer=...) first")
-        seed = self._step_seed(_TRAIN, self.optimizer.iterations.value)
+        seed = self._step_seed(_TRAIN, self.batches_seen.value)
         with tf.GradientTape() as tape:
             loss = self._step(data, seed, training=True)
             # gradients are summed over replicas
             loss = self.optimizer.scale_loss(loss / tf.distribute.get_strategy().num_replicas_in_sync)
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self.batches_seen.assign_add(1)
         return self.get_metrics_result()
 
     def test_step(self, data):

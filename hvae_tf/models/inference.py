@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from hvae_tf.bounds.importance import Estimate, LogMeanExp
 from hvae_tf.checks import check_count
-from hvae_tf.models.events import fold_in, seed_pair
+from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 # one stream of noise for each use, so that equal seeds do not make them alike; 0 and 1 are training and evaluation
 _SAMPLE, _RECONSTRUCT, _POSTERIOR, _ELBO, _LOG_LIKELIHOOD = range(2, 7)
 
 
-class Inference:
+class Inference(ModelParts):
     """The public methods of a `FlowVAE` that take arrays and give arrays.
 
     Results are functions of the seed (and of chunk_size and batch_size). Events are checked for the model's shape and
@@ -156,12 +156,5 @@ class Inference:
     def _events(self, x) -> np.ndarray:
         """Events given to a public method, checked."""
         x = np.asarray(x)
-        if x.ndim < 1 or x.shape[1:] != self.event_shape or not len(x):
-            raise ValueError(f"x has shape {x.shape}; expected {self._batch_shape_text()}")
-        if x.dtype.kind not in "fiub":
-            raise ValueError(f"x is of dtype {x.dtype}; expected real numbers")
-        self.likelihood.check_values(x, self.decoder.output_shape[-1])
+        self.check_input(x)
         return x.astype(self.variable_dtype)
-
-    def _batch_shape_text(self) -> str:
-        return f"[B, {', '.join(map(str, self.event_shape))}]"

@@ -156,7 +156,8 @@ class Categorical(Likelihood):
         if num_outputs % num_channels or num_outputs < 2 * num_channels:
             raise ValueError(
                 f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; the "
-                f"categorical likelihood expects as many logits for each channel, two or more: a multiple of {num_channels}"
+                "categorical likelihood expects as many logits for each channel, two or more: a multiple of "
+                f"{num_channels}"
             )
 
     def _logits(self, outputs, num_channels):

@@ -19,10 +19,9 @@ from hvae_tf.bounds.annealing import (
 )
 from hvae_tf.bounds.jackknife import jackknife
 from hvae_tf.bounds.temperatures import SCHEDULES, temperature_schedule
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.dynamics import metropolis
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
-from hvae_tf.densities import standard_normal
 from hvae_tf.targets.bridge import BridgedTarget
 
 pytestmark = pytest.mark.filterwarnings("ignore:AIS")  # many of these runs have one chain for each draw

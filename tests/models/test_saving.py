@@ -101,3 +101,35 @@ def test_weights_alone_move_between_models(networks, images, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(other.elbo(images), model.elbo(images))
+
+
+def test_export_needs_no_arguments_and_reconstructs(networks, images, tmp_path):
+    """In a fresh process that has TensorFlow and nothing of this project."""
+    model = HVAE(*networks(), 2)
+    model.export(tmp_path / "exported", verbose=False)
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+folder = sys.argv[1]
+served = tf.saved_model.load(f"{folder}/exported")
+np.save(f"{folder}/served.npy", served.serve(np.load(f"{folder}/images.npy")))
+assert "hvae_tf" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=240)
+    np.testing.assert_allclose(np.load(tmp_path / "served.npy"), model.reconstruct(images), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vae", "hvae"])
+def test_a_model_keeps_its_precision_whatever_the_policy_where_it_is_loaded(name, networks, images, tmp_path):
+    model = MODELS[name](*networks())
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float64")
+    try:
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {weight.dtype for weight in loaded.weights} == {"float32"}
+    np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.networks.numpy_network import NumpyNetwork
 
 import hvae_tf  # registers what the files name
+from tests.networks.numpy_network import NumpyNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "results/table1/budget/models").glob("*.keras"))

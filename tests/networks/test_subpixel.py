@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.networks.numpy_network import convolution, transposed_convolution
 
 from hvae_tf.networks.subpixel import (
     TransposedConvolution,
@@ -14,6 +13,7 @@ from hvae_tf.networks.subpixel import (
     conv2d_transpose,
     subpixel_conv2d_transpose,
 )
+from tests.networks.numpy_network import convolution, transposed_convolution
 
 SETTINGS = hypothesis.settings(max_examples=25, deadline=None, derandomize=True)
 

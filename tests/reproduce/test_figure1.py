@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import hvae_tf
-from hvae_tf.records import RunStore
+from hvae_tf.runs import RunStore
 from reproduce import figure1_gaussian
 from reproduce.configs import GAUSSIAN_METHODS, GaussianConfig
 from reproduce.figure1_jobs import Job, make_jobs, missing_dims, record_name, run_job

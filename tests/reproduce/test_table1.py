@@ -1,35 +1,29 @@
-"""Table 1: the script end to end on digits, sharing runs out, judging a model, and the table from records."""
+"""Table 1's script: end to end on digits, sharing runs out, side by side, damaged files, and its errors."""
 
 import csv
 import dataclasses
-import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
-from types import SimpleNamespace
+import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from mnist_records import TINY, run_record
 
 import hvae_tf
-from hvae_tf.data import from_arrays
-from reproduce import configs, table1
-from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS, Evaluation, Table1Config, Table1Preset
-from reproduce.table1_cells import (
-    Run,
-    configuration,
-    evaluate,
-    make_runs,
-    paper_runs,
-    posterior_correlation,
-    satisfies,
-    state_of,
-)
-from reproduce.table1_report import table_csv, table_markdown, write_report
+from reproduce import choose_schedule, configs, table1
+from reproduce.configs import Evaluation, Table1Preset
+from reproduce.mnist.cells import Run
+from reproduce.mnist.evaluation import satisfies
+from reproduce.mnist.work import Settings, state_of
 
-TINY = Table1Config(
-    dataset="digits", limit=(100, 40, 30), max_epochs=2, patience=None, batch_size=50, latent_size=3, hidden_units=8,
-    filters=(4, 4),
-)  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
@@ -40,28 +34,9 @@ def tiny(monkeypatch):
     return preset
 
 
-def test_cells_are_the_papers():
-    """Every run of the paper's supplement is a run of some cell, and every cell but IWAE has runs there."""
-    counts = {cell: len(paper_runs(cell)) for cell in TABLE1_CELLS}
-    assert sum(counts.values()) == 3 + 54
-    assert {cell for cell, count in counts.items() if not count} == {"iwae5", "iwae50"}
-    assert counts["vae"] == counts["k10-free"] == 3
-    assert np.mean([float(run["nll"]) for run in paper_runs("k10-free")]) == pytest.approx(82.62, abs=0.006)
-    assert np.mean([float(run["nll"]) for run in paper_runs("vae")]) == pytest.approx(83.20, abs=0.006)
-
-
-def test_runs_of_the_presets():
-    paper = make_runs(TABLE1_PRESETS["paper"])
-    assert sum(run.cell == "k10-free" for run in paper) == 3
-    assert sum(run.cell == "k5-free" for run in paper) == 2
-    budget = make_runs(TABLE1_PRESETS["budget"])
-    assert [run.name for run in budget] == ["vae-seed0", "vae-seed1", "vae-seed2", "k1-fixed-seed0", "k5-free-seed0"]
-    assert [run.seed for run in make_runs(TABLE1_PRESETS["budget"], ["k20-none"], (3, 4))] == [3, 4]
-
-
 def test_script_end_to_end_twice(tiny, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["--preset", "tiny", "--out", str(out), "--verbose", "0"]
+    arguments = ["--preset", "tiny", "--out", str(out), "--verbose", "0", "--processes", "1"]
     assert table1.main([*arguments, "--list"]) == 0
     assert "missing" in capsys.readouterr().out
     assert not list(out.glob("*.json"))
@@ -96,7 +71,7 @@ def test_script_end_to_end_twice(tiny, tmp_path, capsys):
 
 def test_records_of_another_protocol_are_left_alone(tiny, tmp_path, capsys, monkeypatch):
     store = hvae_tf.RunStore(tmp_path)
-    store.write(fixture_record("vae", 0, [100.0, 100.1], TINY))
+    store.write(run_record("vae", 0, [100.0, 100.1], TINY))
     changed = dataclasses.replace(tiny, config=dataclasses.replace(TINY, max_epochs=3))
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", changed)
     assert table1.main(["--preset", "tiny", "--out", str(tmp_path)]) == 1
@@ -107,17 +82,16 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
     """A run that another process has is left to the end, waited for, and not done twice."""
     store = hvae_tf.RunStore(tmp_path)
     runs = [Run("vae", 0), Run("vae", 1), Run("k1-fixed", 0)]
-    args = SimpleNamespace(config=TINY, evaluation=Evaluation(), force=False, verbose=0, tensorboard=False)
-    data = SimpleNamespace(test=np.zeros(3))
-    monkeypatch.setattr(table1, "load_data", lambda args: data)
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(), ()))
+    args = table1.parse(["--preset", "tiny", "--processes", "1", "--verbose", "0"])
     started, done = threading.Event(), []
 
     def do_run(run, *_, **__):
         done.append(run)
         started.set()
-        store.write(fixture_record(run.cell, run.seed, [1.0, 1.0, 1.0], TINY, images=10_000))
+        store.write(run_record(run.cell, run.seed, [1.0, 1.0, 1.0]))
 
-    monkeypatch.setattr("reproduce.table1_cells.do_run", do_run)
+    monkeypatch.setattr("reproduce.mnist.work.do_run", do_run)
     claimed = threading.Event()
 
     def other_process():
@@ -125,12 +99,12 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
             assert mine
             claimed.set()
             started.wait(10)
-            store.write(fixture_record("vae", 0, [1.0, 1.0, 1.0], TINY, images=10_000))
+            store.write(run_record("vae", 0, [1.0, 1.0, 1.0]))
 
     thread = threading.Thread(target=other_process)
     thread.start()
     claimed.wait(10)
-    table1.work(args, runs, store)
+    assert table1.work(args, runs, store) == {}
     thread.join()
     assert done == runs[1:]
 
@@ -143,6 +117,9 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
         (["--preset", "huge"], "invalid choice"),
         (["--eval-samples", "0"], "at least 1"),
         (["--eval-images", "-5"], "at least 1"),
+        (["--processes", "0"], "at least 1"),
+        (["--out", ""], "empty"),
+        (["--data-dir", " "], "empty"),
     ],
 )
 def test_bad_arguments(arguments, said, capsys):
@@ -160,132 +137,205 @@ def test_missing_data_is_one_clear_line(tmp_path, capsys):
     assert "Traceback" not in error
 
 
-# ------------------------------------------------------------------------------------------------ table from records
-
-
-def fixture_record(cell, seed, nll, config, images=10_000, samples=1000, of=10_000):
-    run = Run(cell, seed)
-    return hvae_tf.make_record(
-        run.name,
-        configuration=configuration(run, config),
-        seed=seed,
-        data_fingerprint="0",
-        history={"val_loss": [90.0, 88.0]},
-        wall_seconds=1.0,
-        results={
-            "evaluation": {"images": images, "samples": samples, "repeats": len(nll), "of": of},
-            "neg_elbo": [value + 3.0 for value in nll],
-            "nll": nll,
-            "neg_elbo_image_sd": 25.0,
-            "nll_image_sd": 25.0,
-            "evaluation_seconds": 1.0,
-            "training": {"epochs": 2, "wall_seconds": 1.0},
-            "parameters": 1,
-            "posterior_correlation": 0.01,
-        },
-    )
-
-
-def test_table_from_records():
-    mnist = dataclasses.replace(TINY, dataset="mnist")
-    records = [fixture_record("vae", s, [86.0 + s, 86.1 + s, 86.2 + s], mnist) for s in range(3)]
-    records.append(fixture_record("k5-free", 0, [85.0, 85.2, 85.4], mnist))
-    rows = list(csv.DictReader(table_csv(records).splitlines()))
-    assert [row["nll"] for row in rows] == ["86.1000", "87.1000", "88.1000", "85.2000"]
-    assert rows[0]["nll_sd"] == "0.1000"  # over evaluations, not over seeds
-    assert rows[3]["paper_nll"] == "83.01"
-    text = table_markdown(records)
-    # over seeds: mean 87.1, standard deviation 1, t-interval 4.303 / sqrt(3)
-    assert "87.10 ± 2.48 | 1.00 | 0.100 | 0.25 |" in text
-    assert "Cheap look" not in text
-    assert "83.20" in text
-    cheap = [fixture_record("vae", 0, [86.0], mnist, images=1000)]
-    assert "Cheap look" in table_markdown(cheap)
-
-
 def test_no_records_no_table(tmp_path, capsys):
-    assert write_report(tmp_path) == []
     assert table1.main(["--report-only", "--out", str(tmp_path)]) == 1
     assert "no records" in capsys.readouterr().err
 
 
-def test_cells_of_unlike_protocols_make_no_table(tmp_path):
-    store = hvae_tf.RunStore(tmp_path)
-    store.write(fixture_record("vae", 0, [1.0], TINY))
-    store.write(fixture_record("k1-fixed", 0, [1.0], TINY))
-    assert write_report(tmp_path)
-    store.write(fixture_record("k5-free", 0, [1.0], dataclasses.replace(TINY, max_epochs=3)))
-    with pytest.raises(hvae_tf.RecordError, match="unlike protocols"):
-        write_report(tmp_path)
+def test_choose_schedule_answers_like_the_others(tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        choose_schedule.main(["--out", ""])
+    assert "empty" in capsys.readouterr().err
+    blocked = tmp_path / "file"
+    blocked.touch()
+    assert choose_schedule.main(["--preset", "smoke", "--out", str(blocked)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert str(blocked) in error
 
 
 def test_states(tmp_path):
-    store, run = hvae_tf.RunStore(tmp_path), Run("vae", 0)
-    assert state_of(run, TINY, Evaluation(), store) == "missing"
+    store, run, settings = hvae_tf.RunStore(tmp_path), Run("vae", 0), Settings(TINY, Evaluation())
+    cheap = dataclasses.replace(settings, evaluation=Evaluation(samples=10))
+    assert state_of(run, settings, store) == "missing"
     (tmp_path / "work" / run.name).mkdir(parents=True)
-    assert state_of(run, TINY, Evaluation(), store) == "started"
-    store.write(fixture_record("vae", 0, [1.0, 1.0, 1.0], TINY, samples=10))
-    assert state_of(run, TINY, Evaluation(), store) == "trained"
-    assert state_of(run, TINY, Evaluation(samples=10), store) == "done"
+    assert state_of(run, settings, store) == "started"
+    old = run_record("vae", 0, [1.0, 1.0, 1.0], samples=10)
+    del old["configuration"]["step_size_per"]  # as records were
+    store.write(old)
+    assert state_of(run, settings, store) == "trained"
+    assert state_of(run, cheap, store) == "done"
+    assert state_of(run, dataclasses.replace(cheap, per_image=True), store) == "trained"
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "vae-seed0.npz").write_bytes(b"damaged")
+    assert state_of(run, cheap, store) == "trained"
     few = {"images": 5, "samples": 10, "repeats": 3, "of": 6}
     assert not satisfies(few, Evaluation(samples=10))
     assert satisfies(few, Evaluation(images=5, samples=10))
     assert satisfies({**few, "images": 6}, Evaluation(samples=10))
 
 
-# --------------------------------------------------------------------------------------------------------- evaluation
+def test_the_recorded_rows_stay_done():
+    """The rows under results/ are of the budget preset as it is."""
+    preset = configs.TABLE1_PRESETS["budget"]
+    store = hvae_tf.RunStore(ROOT / "results" / "table1" / "budget")
+    settings = Settings(preset.config, Evaluation(images=1000))
+    for run in (Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)):
+        assert state_of(run, settings, store) == "done"
 
 
-class CountedModel:
-    """Gives known numbers and counts the calls."""
-
-    def __init__(self, stop_at=None):
-        self.calls, self._stop_at = 0, stop_at
-
-    def get_weights(self):
-        return [np.zeros(1)]
-
-    def elbo(self, x, num_samples, seed):
-        return np.full(len(x), -5.0 - 0.01 * (seed % 2))
-
-    def log_likelihood(self, x, num_samples, seed):
-        if self.calls == self._stop_at:
-            raise KeyboardInterrupt
-        self.calls += 1
-        return SimpleNamespace(value=np.arange(len(x)) - 4.0)
+# ------------------------------------------------------------------------------------------------------ damaged files
 
 
-def test_evaluation_resumes_by_blocks(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 2, [300, 4, 4, 1]).astype(np.uint8)
-    data = from_arrays("noise", pixels, pixels[:250])
-    wanted, path = Evaluation(samples=4, repeats=2), tmp_path / "evaluation.json"
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(CountedModel(stop_at=4), data, wanted, path)
-    second = CountedModel()
-    results = evaluate(second, data, wanted, path)
-    assert second.calls == 2  # of 6 blocks, 4 were kept
-    whole = evaluate(CountedModel(), data, wanted, tmp_path / "other.json")
-    assert {k: v for k, v in results.items() if k != "evaluation_seconds"}.keys()
-    for name in ("neg_elbo", "nll"):
-        np.testing.assert_array_equal(results[name], whole[name])
-    expected = 4.0 - np.mean(np.concatenate([np.arange(100), np.arange(100), np.arange(50)]))
-    np.testing.assert_allclose(results["nll"], expected)
-    assert results["evaluation"]["images"] == 250
-    assert json.loads(path.read_text())["evaluation"]["samples"] == 4
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with one finished run."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(None, 4, 1), ("vae",), {}))
+        assert table1.main(["--preset", "tiny", "--out", str(out), "--verbose", "0"]) == 0
+    return out
 
 
-def test_posterior_correlation_sees_a_planted_one():
-    class Sampler:
-        def __init__(self, covariance):
-            self.covariance = covariance
+@pytest.fixture
+def vae(finished, tmp_path, monkeypatch):
+    """A copy of it, and what calls the script on it."""
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(None, 4, 1), ("vae",), {}))
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    return out, lambda *more: table1.main(["--preset", "tiny", "--out", str(out), "--verbose", "0", *more])
 
-        def encode(self, x, num_samples, seed):
-            draws = np.random.default_rng(seed).multivariate_normal(np.zeros(4), self.covariance, (num_samples, len(x)))
-            return draws
 
-    x = np.zeros((20, 1))
-    independent, _ = posterior_correlation(Sampler(np.eye(4)), x)
-    planted, matrix = posterior_correlation(Sampler(0.8 * np.eye(4) + 0.2), x)
-    assert abs(independent) < 0.02
-    assert planted == pytest.approx(0.2, abs=0.02)
-    assert matrix.shape == (4, 4)
+def test_damaged_pictures_are_made_again(vae, capsys):
+    out, call = vae
+    path = out / "pictures" / "vae-seed0.npz"
+    before, record = path.read_bytes(), (out / "vae-seed0.json").read_bytes()
+    path.write_bytes(before[:100])
+    assert call("--report-only") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{path} is damaged" in error
+    assert call() == 0
+    with np.load(path) as found:
+        assert found["samples"].shape == (36, 8, 8, 1)
+    assert (out / "vae-seed0.json").read_bytes() == record
+
+
+def test_a_damaged_record_is_one_line(vae, capsys):
+    out, call = vae
+    record = hvae_tf.read_record(out / "vae-seed0.json")
+    record["results"] = {"nll": 3}
+    hvae_tf.write_record(out / "vae-seed0.json", record)
+    for more in ((), ("--report-only",), ("--list",)):
+        assert call(*more) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert str(out / "vae-seed0.json") in error
+        assert "delete the file" in error
+
+
+def test_a_damaged_evaluation_file_is_made_again(vae):
+    out, call = vae
+    (out / "work" / "vae-seed0" / "evaluation.json").write_text("{")
+    assert call("--eval-samples", "5") == 0
+    assert hvae_tf.read_record(out / "vae-seed0.json")["results"]["evaluation"]["samples"] == 5
+
+
+def test_a_damaged_model_is_made_again_from_its_checkpoint(vae, capsys):
+    out, call = vae
+    path = out / "models" / "vae-seed0.keras"
+    weights = keras.models.load_model(path).get_weights()
+    path.write_bytes(path.read_bytes()[:1000])
+    assert call("--eval-samples", "5") == 0
+    assert f"{path} is damaged" in capsys.readouterr().err
+    for one, other in zip(keras.models.load_model(path).get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # without it: one line
+    path.write_bytes(b"x")
+    shutil.rmtree(out / "work")
+    assert call("--eval-samples", "6") == 1
+    assert f"{path} is damaged" in (error := capsys.readouterr().err)
+    assert "delete it to have the run trained again" in error
+    assert "Traceback" not in error
+
+
+def test_values_of_single_images_are_added_on_demand(vae):
+    out, call = vae
+    record = hvae_tf.read_record(out / "vae-seed0.json")
+    kept = record["results"].pop("per_image")
+    hvae_tf.write_record(out / "vae-seed0.json", record)
+    assert call() == 0
+    assert "per_image" not in hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    assert call("--per-image") == 0
+    found = hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    assert found["per_image"] == kept
+    assert found["training"] == record["results"]["training"]
+
+
+# ------------------------------------------------------------------------------------------------------- side by side
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that `pid` has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_runs_side_by_side(tiny, tmp_path, capfd):
+    out = tmp_path / "out"
+    arguments = ["--preset", "tiny", "--cells", "vae", "--seeds", "0,1", "--out", str(out), "--processes", "2"]
+    assert table1.main(arguments) == 0
+    printed = capfd.readouterr()
+    assert "2 runs to do, 2 at once" in printed.out
+    assert "(2 of 2 runs done)" in printed.err
+    for name in ("vae-seed0", "vae-seed1"):
+        record = hvae_tf.read_record(out / f"{name}.json")
+        assert record["results"]["training"]["cores"] == 1
+        assert len(record["history"]["val_loss"]) == 2
+    left = [Path(f"/proc/{pid}/cmdline").read_text() for pid in workers_of(os.getpid())]
+    assert not any("spawn_main" in command for command in left)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_workers_end_with_their_parent(tmp_path, how):
+    command = [sys.executable, "reproduce/table1.py", "--preset", "smoke", "--cells", "k5-free", "--seeds", "0,1"]
+    process = subprocess.Popen(
+        [*command, "--processes", "2", "--out", str(tmp_path)], cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("work/*/history.csv")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        workers = workers_of(process.pid)
+        assert len(workers) >= 2
+        process.send_signal(how)
+        _, error = process.communicate(timeout=30)
+        deadline = time.monotonic() + 5
+        while any(map(alive, workers)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(map(alive, workers))
+    finally:
+        process.kill()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in error
+        assert error.splitlines()[-1].startswith("stopped; finished records are in")

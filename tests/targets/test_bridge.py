@@ -6,8 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from hvae_tf import LogDensityTarget, parallel
-from hvae_tf.densities import standard_normal, standard_normal_log_prob
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, standard_normal, standard_normal_log_prob
 from hvae_tf.targets.bridge import BridgedTarget
 from hvae_tf.targets.sharded import ShardedTarget
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from hvae_tf.records import atomic_write
+from hvae_tf.files import atomic_write
 
 MAGIC = b"hvae_tf checkpoint 1\n"
 
@@ -27,7 +28,7 @@ class Progress:
     """What a training run remembers besides its weights.
 
     Attributes:
-        step: Optimiser steps made.
+        step: Training batches seen; an optimiser may have made fewer updates.
         history: Per logged name, one number for each finished epoch.
         best_epoch: Epoch of the lowest validation loss, from 1; 0 before there is one.
         best_loss: That loss, in nats; None before there is one.
@@ -61,6 +62,25 @@ def state_variables(model: keras.Model) -> list[keras.Variable]:
 def values(variables) -> list[np.ndarray]:
     """The variables' values, copied."""
     return [np.array(variable.numpy()) for variable in variables]
+
+
+def replica_values(variables) -> list[np.ndarray]:
+    """As `values`; for variables that have one value a replica, such as those of metrics, all of them: ``[R, ...]``."""
+    parts = [[np.array(part.numpy()) for part in _parts(variable)] for variable in variables]
+    return [values[0] if len(values) == 1 else np.stack(values) for values in parts]
+
+
+def assign_replicas(variables, arrays) -> None:
+    """Sets variables to what `replica_values` gave."""
+    for variable, array in zip(variables, arrays, strict=True):
+        parts = _parts(variable)
+        for part, value in zip(parts, [array] if len(parts) == 1 else array, strict=True):
+            part.assign(value)
+
+
+def _parts(variable) -> tuple[tf.Variable, ...]:
+    """The `tf.Variable` of each replica."""
+    return tf.distribute.get_strategy().experimental_local_results(variable.value)
 
 
 def assign(variables, arrays, where: str = "checkpoint") -> None:

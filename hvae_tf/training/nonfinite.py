@@ -2,7 +2,6 @@
 
 import collections
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,9 +14,9 @@ class DivergenceError(RuntimeError):
     """Training gave a non-finite or too large number; the last good checkpoint was kept, and the model holds it.
 
     Attributes:
-        step: Number of the optimiser step that did it, from 1.
-        logs: What was logged when it was seen: means over the epoch's steps so far, in nats for bounds.
-        parameters: A flow's step sizes and tempering, and all small weights, as they were before that step.
+        step: Number of the training batch that did it, from 1; with `steps_per_execution` the last of its execution.
+        logs: What was logged when it was seen: means over the epoch's batches so far, in nats for bounds.
+        parameters: What the flow's `diagnostics` show, and all small weights, as they were before that batch.
     """
 
     def __init__(self, message: str, step: int, logs: dict[str, float], parameters: dict[str, np.ndarray]):
@@ -28,12 +27,12 @@ class DivergenceError(RuntimeError):
 
 
 class DivergenceGuard:
-    """Watches the numbers that a model logs, and remembers its small weights of the last two steps.
+    """Watches the numbers that a model logs, and remembers its small weights before the last two executions.
 
-    Two, because a gradient that is not finite spoils the weights one step before the loss shows it.
+    Two, because a gradient that is not finite spoils the weights one batch before the loss shows it.
 
     Args:
-        model: Built; its `flow`, if it has one, is reported by `step_sizes` and `schedule`.
+        model: Built; its `flow`, if it has one, is reported by `diagnostics`.
         limits: Per logged name the largest value let through.
     """
 
@@ -42,55 +41,48 @@ class DivergenceGuard:
         self.limits = dict(limits or {})
         self._small = [v for v in model.trainable_variables if np.prod(v.shape) <= SMALL]
         self._copy = tf.function(lambda: [tf.identity(v.value) for v in self._small], autograph=False)
-        self._before: collections.deque[list[tf.Tensor]] = collections.deque(maxlen=2)
+        self._before: collections.deque[tuple[int, list[tf.Tensor]]] = collections.deque(maxlen=2)
         self._last_loss = float("nan")
 
-    def remember(self) -> None:
-        """Copies the small weights; called before each step."""
-        self._before.append(self._copy())
+    def remember(self, step: int) -> None:
+        """Copies the small weights as they are after `step` batches; called before each execution."""
+        self._before.append((step, self._copy()))
 
-    def check(self, logs: Mapping[str, float] | None, step: int) -> None:
-        """Raises DivergenceError where a number is not finite or above its limit; `step` steps have been made."""
+    def check_logs(self, logs: Mapping[str, float] | None, step: int) -> None:
+        """Raises DivergenceError where a number is not finite or above its limit, after `step` batches."""
         numbers = {name: float(value) for name, value in (logs or {}).items() if np.ndim(value) == 0}
         wrong = {n: v for n, v in numbers.items() if not np.isfinite(v) or v > self.limits.get(n, np.inf)}
         if wrong:
-            raise self._error(", ".join(map(self._told, wrong, wrong.values())), step, numbers)
+            raise self._error(", ".join(map(self._describe, wrong, wrong.values())), step, numbers)
         self._last_loss = numbers.get("loss", self._last_loss)
 
     def check_state(self, arrays, names, step: int) -> None:
-        """Raises DivergenceError where weights or optimiser slots, the state after `step` steps, are not finite."""
+        """Raises DivergenceError where weights or optimiser slots, the state after `step` batches, are not finite."""
         wrong = [n for n, a in zip(names, arrays, strict=True) if a.dtype.kind == "f" and not np.all(np.isfinite(a))]
         if wrong:
             raise self._error(f"not finite after it: {', '.join(wrong[:3])}", step, {})
 
-    def _told(self, name: str, value: float) -> str:
+    def _describe(self, name: str, value: float) -> str:
         return f"{name} = {value:g}" + (f" (limit {self.limits[name]:g})" if name in self.limits else "")
 
     def _error(self, what: str, step: int, numbers: dict[str, float]) -> DivergenceError:
-        before = [[value.numpy() for value in values] for values in self._before] or [[]]
-        if len(before) == 2 and not all(np.all(np.isfinite(value)) for value in before[1]):
-            step, before = step - 1, before[:1]
+        before = [(done, [value.numpy() for value in values]) for done, values in self._before] or [(0, [])]
+        if len(before) == 2 and not all(np.all(np.isfinite(value)) for value in before[1][1]):
+            step, before = before[1][0], before[:1]
             what += ", from weights that this step left not finite"
-        for variable, value in zip(self._small, before[-1], strict=False):
+        weights = list(zip(self._small, before[-1][1], strict=False))
+        for variable, value in weights:
             variable.assign(value)  # the flow reads them
-        parameters = _flow_parameters(self.model)
-        parameters |= {v.path: value for v, value in zip(self._small, before[-1], strict=False)}
+        parameters = flow_diagnostics(self.model) | {variable.path: value for variable, value in weights}
         described = "; ".join(f"{name} {_summary(value)}" for name, value in parameters.items())
         message = f"training diverged at step {step}: {what}; loss before it {self._last_loss:g} nats"
         return DivergenceError(f"{message}; parameters before it: {described}", step, numbers, parameters)
 
 
-def _flow_parameters(model) -> dict[str, np.ndarray]:
-    """Step sizes and tempering of a model's flow, where it has them."""
-    flow: Any = getattr(model, "flow", None)
-    found = {}
-    if hasattr(flow, "step_sizes"):
-        found["step_sizes"] = np.asarray(flow.step_sizes)
-    if hasattr(flow, "schedule"):
-        schedule = flow.schedule()
-        found["inv_sqrt_beta_0"] = np.asarray(schedule.inv_sqrt_beta_0)
-        found["alphas"] = np.asarray(schedule.alphas)
-    return found
+def flow_diagnostics(model: keras.Model) -> dict[str, np.ndarray]:
+    """What the `diagnostics` of a model's flow show now; nothing for a model without a flow."""
+    diagnostics = getattr(getattr(model, "flow", None), "diagnostics", dict)
+    return {name: np.asarray(value) for name, value in diagnostics().items()}
 
 
 def _summary(value) -> str:

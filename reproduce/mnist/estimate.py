@@ -9,9 +9,12 @@ import time
 import numpy as np
 
 from hvae_tf.data import ImageData, TrainBatches
-from hvae_tf.records import RunStore
+from hvae_tf.runs import RunStore
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
-from reproduce.table1_cells import ELBO_SAMPLES, Run, build
+from reproduce.mnist.cells import Run
+from reproduce.mnist.evaluation import ELBO_SAMPLES
+from reproduce.mnist.training import build
+from reproduce.mnist.work import relative_step
 
 TIMED_STEPS = 10
 
@@ -43,10 +46,7 @@ class Estimator:
 
     def training_hours(self, run: Run, store: RunStore) -> float:
         """Of what is left of a run's training; early stopping may end it sooner."""
-        spec = TABLE1_CELLS[run.cell]
-        # a leapfrog step costs about a whole VAE step: a gradient in z, forward and through; a sample costs a decoder
-        relative = 1.0 + 1.1 * spec.num_leapfrog_steps + 0.7 * (spec.num_samples - 1)
-        seconds, done = self._step_seconds * relative * self._steps_per_epoch, 0
+        seconds, done = self._step_seconds * relative_step(run.cell) * self._steps_per_epoch, 0
         history = store.folder / "work" / run.name / "history.csv"
         if history.exists():
             done = max(0, len(history.read_text().splitlines()) - 1)

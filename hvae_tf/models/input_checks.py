@@ -1,0 +1,150 @@
+"""What `fit`, `evaluate` and `predict` are given, checked before it is used.
+
+Arrays are checked whole. A `tf.data` pipeline is checked in its first batch, inside the pipeline: looking ahead would
+change the order that a shuffled one gives. The steps themselves are not touched.
+"""
+
+import functools
+import inspect
+import itertools
+import types
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hvae_tf.models.events import ModelParts
+
+
+class InputChecks(ModelParts):
+    """A mixin, before `keras.Model`."""
+
+    def check_input(self, x, name: str = "x") -> None:
+        """Checks events ``[B, *event_shape]``: their shape, and their values by the likelihood.
+
+        Raises:
+            ValueError: If they are not what the model accepts; one line, which begins with `name`.
+        """
+        x = np.asarray(x)
+        if x.ndim < 1 or x.shape[1:] != self.event_shape or not len(x):
+            raise ValueError(f"{name} has shape {x.shape}; expected {self._batch_shape_text()}")
+        if x.dtype.kind not in "fiub":
+            raise ValueError(f"{name} is of dtype {x.dtype}; expected real numbers")
+        try:
+            self.likelihood.check_values(x, self.decoder.output_shape[-1])
+        except ValueError as error:
+            raise ValueError(str(error) if name == "x" else f"{name}: {error}") from None
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args, **kwargs):
+        given = _arguments(keras.Model.fit, self, args, kwargs)
+        validation = given.get("validation_data")
+        if validation is not None:
+            x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
+            refuse_weights(sample_weight=sample_weight)
+            if isinstance(x, tf.data.Dataset):  # it comes first after an epoch, which a wrong one would cost
+                for element in x.take(1):
+                    self.check_input(_events_of(element), "validation_data")
+            elif _is_array(x):
+                self.check_input(x, "validation_data")
+        return self._checked(super().fit, given)
+
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **kwargs):
+        if kwargs.get("_use_cached_eval_dataset"):  # called by `fit`, which has checked
+            return super().evaluate(*args, **kwargs)
+        return self._checked(super().evaluate, _arguments(keras.Model.evaluate, self, args, kwargs))
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        return self._checked(super().predict, _arguments(keras.Model.predict, self, args, kwargs))
+
+    def _checked(self, method, given: dict):
+        """Calls a method of Keras; its data are checked before, or when the first batch comes."""
+        refuse_weights(**{name: given.get(name) for name in ("sample_weight", "class_weight")})
+        errors: list[ValueError] = []
+        x = given.get("x")
+        if isinstance(x, tf.data.Dataset):
+            given["x"] = _watched(x, self.check_input, errors)
+        elif isinstance(x, types.GeneratorType):
+            first = next(x)
+            self.check_input(_events_of(first))
+            given["x"] = _joined(first, x)
+        elif isinstance(x, keras.utils.PyDataset):
+            self.check_input(_events_of(x[0]))
+        elif _is_array(x):
+            self.check_input(x)
+        try:
+            return method(**given)
+        except tf.errors.OpError:
+            if errors:
+                raise errors[0] from None
+            raise
+
+
+def refuse_weights(**weights) -> None:
+    """Raises ValueError where a weight is given, whatever its kind."""
+    for name, value in weights.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} is given, but weights are not supported: the bound is a mean over events; leave it out"
+            )
+
+
+def check_scale(encoder: keras.Model) -> None:
+    """Runs an encoder on four events of noise, to catch one that gives log variances.
+
+    Raises:
+        ValueError: If a standard deviation, or an entry of a Cholesky factor's diagonal, is not positive.
+    """
+    if not tf.executing_eagerly():
+        return
+    noise = np.random.default_rng(0).uniform(size=(4, *encoder.input_shape[1:])).astype(np.float32)
+    scale = np.asarray(tf.cast(encoder(noise, training=False)[1], tf.float32))
+    what = "standard deviations"
+    if scale.ndim == 3:
+        what, scale = "diagonals of Cholesky factors", np.diagonal(scale, axis1=1, axis2=2)
+    if np.any(scale <= 0):
+        raise ValueError(
+            f"the encoder gives {what} from {scale.min():.3g} to {scale.max():.3g}; expected positive numbers: of a "
+            "log variance v give keras.ops.exp(0.5 * v), or let the layer end in hvae_tf.positive_softplus"
+        )
+
+
+def _arguments(method, model, args, kwargs) -> dict:
+    """The arguments of a call by their names."""
+    given = inspect.signature(method).bind(model, *args, **kwargs).arguments
+    return {name: value for name, value in given.items() if name not in ("self", "kwargs")} | given.get("kwargs", {})
+
+
+def _is_array(x) -> bool:
+    return isinstance(x, (np.ndarray, tf.Tensor, tf.Variable)) or hasattr(x, "__array__")
+
+
+def _events_of(element):
+    """The events of what a pipeline yields."""
+    return keras.utils.unpack_x_y_sample_weight(element)[0]
+
+
+def _joined(first, rest):
+    """A generator again, which Keras wants."""
+    yield from itertools.chain([first], rest)
+
+
+def _watched(dataset: tf.data.Dataset, check, errors: list) -> tf.data.Dataset:
+    """The same batches; the first is checked when it passes, and an error kept, TensorFlow's own being many lines."""
+
+    def check_first(x):
+        try:
+            check(x)
+        except ValueError as error:
+            errors.append(error)
+            raise
+        return np.True_
+
+    def look(index, element):
+        x = _events_of(element)
+        tf.cond(index == 0, lambda: tf.numpy_function(check_first, [x], tf.bool), lambda: True)
+        return element
+
+    return dataset.enumerate().map(look)

@@ -1,0 +1,229 @@
+"""`fit`: one training loop for all models, on Keras's own; what is killed goes on where it was.
+
+After every epoch, every `checkpoint_seconds` and at Ctrl-C, weights, optimiser, best weights, history and early
+stopping's memory go to one file, atomically. Batches and noise being functions of the number of batches seen, a run
+that was killed at any moment, ``kill -9`` included, and started again replays what came after its last checkpoint and
+ends bit for bit where the uninterrupted run ends (on one kind of machine; on a GPU this needs
+`tf.config.experimental.enable_op_determinism`).
+
+Under `tf.distribute.MirroredStrategy` make the model in the strategy's scope; `fit` may be called in it or outside.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import filelock
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hvae_tf.checks import check_count
+from hvae_tf.training.checkpoint import CheckpointError
+from hvae_tf.training.configuration import describe_run
+from hvae_tf.training.interrupt import InterruptAtBatchEnd
+from hvae_tf.training.run import Run, TrainingResult
+
+
+class Batches(Protocol):
+    """What `fit` trains on; `hvae_tf.data.TrainBatches` is one."""
+
+    steps_per_epoch: int
+
+    def dataset(self, start: int, stop: int) -> tf.data.Dataset:
+        """Batches number start to stop - 1, each a function of its number."""
+
+    def configuration(self) -> dict[str, Any]:
+        """What the batches are a function of, besides the step; JSON can hold it."""
+
+
+def fit(
+    model: keras.Model,
+    batches: Batches,
+    validation: np.ndarray,
+    folder: Path | str,
+    *,
+    max_epochs: int,
+    patience: int | None = None,
+    validation_batch_size: int = 100,
+    configuration: Mapping[str, Any] | None = None,
+    checkpoint_steps: int | None = None,
+    checkpoint_seconds: float | None = 60.0,
+    limits: Mapping[str, float] | None = None,
+    restore_best: bool = True,
+    tensorboard: bool = False,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> TrainingResult:
+    """Trains a compiled model, or goes on with the training that `folder` holds, to its end.
+
+    The same call starts, resumes, and after the end only loads what was reached. `folder` gets ``checkpoint.bin`` and
+    ``history.csv``, one row an epoch.
+
+    Args:
+        model: Compiled; its logs hold ``loss``, the negative bound in nats per image. Its randomness must be a function
+            of its variables, of its optimiser's, or of `batches_seen`, a variable that counts its training batches. On
+            return it holds the best weights, and the optimiser's state at the last step.
+        batches: The training batches, by number. Under a strategy of several replicas a batch is split among them.
+        validation: ``[m, height, width, channels]``, binarised already.
+        folder: Where this run is kept; made if missing. One run a folder.
+        max_epochs: Training ends after so many.
+        patience: Training ends after so many epochs in a row without a validation loss below the best; None: never.
+        validation_batch_size: Images a validation step.
+        configuration: Whatever else the run depends on, as JSON has it; resuming with another fails.
+        checkpoint_steps: Checkpoints every so many batches too, not only at epoch ends.
+        checkpoint_seconds: Checkpoints amid an epoch when the last one is so old; None: never. It bounds what a kill
+            costs; where the run ends does not depend on it.
+        limits: Per logged name the largest value let through, such as ``{"gradient_norm": 1e6}``.
+        restore_best: False leaves the last epoch's weights in the model.
+        tensorboard: Writes the history as event files to ``<folder>/tensorboard`` too.
+        callbacks: Further Keras callbacks, called before the checkpoint is written; what they themselves remember is
+            not kept over a restart. A pass of Keras's own `fit` is the rest of an epoch, then all whole epochs; where
+            `steps_per_execution` does not divide an epoch, every epoch is a pass.
+        verbose: As in `keras.Model.fit`.
+
+    Raises:
+        CheckpointError: If `folder` holds a run of another configuration, or a damaged one, or another process is
+            training there.
+        DivergenceError: If a logged number is not finite or above its limit.
+        ValueError: If an argument is out of range, images are not what the likelihood accepts, batches are missing, the
+            model is not compiled or was trained already, or the strategy is not supported.
+        RuntimeError: If a pass over the data makes no progress.
+    """
+    check_count("max_epochs", max_epochs)
+    check_count("validation_batch_size", validation_batch_size)
+    for name, value in (("patience", patience), ("checkpoint_steps", checkpoint_steps)):
+        if value is not None:
+            check_count(name, value)
+    if checkpoint_seconds is not None and not checkpoint_seconds > 0:
+        raise ValueError(f"checkpoint_seconds is {checkpoint_seconds!r}; expected a positive number, or None")
+    if getattr(model, "optimizer", None) is None or not model.built:
+        raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
+    validation = _check_validation(model, validation)
+    try:
+        configuration = json.loads(json.dumps(dict(configuration or {})))
+    except TypeError as error:
+        raise ValueError(f"configuration holds what JSON cannot ({error}); use plain numbers and strings") from error
+    strategy = _check_strategy(model, batches, len(validation), validation_batch_size)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise CheckpointError(f"another process is training in {folder}; wait for it, or choose another") from None
+    try:
+        with strategy.scope(), InterruptAtBatchEnd() as interrupt:
+            model.optimizer.build(model.trainable_variables)
+            described = describe_run(model, batches, validation)
+            described |= {
+                "max_epochs": max_epochs,
+                "patience": patience,
+                "validation_batch_size": validation_batch_size,
+                "configuration": configuration,
+            }
+            run = Run(
+                model, folder, described, batches.steps_per_epoch, max_epochs=max_epochs, patience=patience,
+                checkpoint_steps=checkpoint_steps, checkpoint_seconds=checkpoint_seconds, limits=limits,
+                interrupt=interrupt,
+            )  # fmt: skip
+            run.start(tensorboard)
+            try:
+                _train(model, batches, run, validation, validation_batch_size, callbacks, verbose)
+            except KeyboardInterrupt:
+                print(
+                    f"\nInterrupted. {folder} holds the training up to step {run.progress.step} "
+                    f"({run.progress.epochs} of at most {max_epochs} epochs): the same command goes on from there.",
+                    file=sys.stderr,
+                )
+                raise
+            return run.result(restore_best)
+    finally:
+        lock.release()
+
+
+def _train(model, batches, run, validation, validation_batch_size, callbacks, verbose) -> None:
+    """Keras's fit, from where the run is to its end, in passes that end where an epoch does."""
+    length = batches.steps_per_epoch
+    while not run.progress.stopped:
+        start, epoch = run.progress.step, run.progress.step // length
+        # one pass for all epochs, where Keras's executions of several steps do not run from one into the next
+        whole = start % length == 0 and length % getattr(model, "steps_per_execution", 1) == 0
+        epochs = run.max_epochs if whole else epoch + 1
+        count = epochs * length - start
+        dataset = batches.dataset(start, epochs * length).take(count)
+        try:
+            model.fit(
+                dataset.apply(tf.data.experimental.assert_cardinality(count)),
+                initial_epoch=epoch,
+                epochs=epochs,
+                steps_per_epoch=length if whole else None,
+                shuffle=False,
+                validation_data=validation,
+                validation_batch_size=validation_batch_size,
+                callbacks=[*callbacks, run],
+                verbose=verbose,
+            )
+        except tf.errors.FailedPreconditionError as error:
+            if "Input dataset was expected to contain" not in error.message:
+                raise
+            raise ValueError(
+                f"batches.dataset({start}, {epochs * length}) ended before its {count} batches; steps_per_epoch is "
+                f"{length}, and every epoch must have as many"
+            ) from None
+        if model.stop_training:
+            break
+        if run.progress.step <= start:
+            raise RuntimeError(
+                f"training makes no progress: a pass over epoch {epoch + 1} ended at batch {run.step} where "
+                f"{epochs * length} was expected; see whether the model's fit or Keras's settings cut it short"
+            )
+
+
+def _check_validation(model, validation) -> np.ndarray:
+    """The validation images as an array, in what the model accepts."""
+    validation = np.asarray(validation)
+    if validation.ndim < 1 or not len(validation):
+        raise ValueError(f"validation has shape {validation.shape}; expected at least one image")
+    if hasattr(model, "check_input"):
+        model.check_input(validation, "validation")
+    elif validation.dtype.kind == "f" and not np.all(np.isfinite(validation)):
+        count = np.count_nonzero(~np.isfinite(validation))
+        raise ValueError(f"validation holds {count} values that are not finite; remove them first")
+    return validation
+
+
+def _check_strategy(model, batches, validation_images, validation_batch_size) -> tf.distribute.Strategy:
+    """The strategy that the model trains under; every replica gets a part of every batch."""
+    strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "MultiWorkerMirroredStrategy does not train any Keras 3 model: its fit fails with 'Invalid reduction "
+            "dimension 0' (keras#20585); take tf.distribute.MirroredStrategy on one machine"
+        )
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return strategy
+    with strategy.scope():
+        outside = [v.path for v in model.variables if not strategy.extended.variable_created_in_scope(v.value)]
+    if outside:
+        raise ValueError(
+            f"{outside[0]} was made outside the scope of {type(strategy).__name__}; make the model and its optimizer "
+            "in `with strategy.scope():`"
+        )
+    sizes = {tensor.shape[0] for tensor in tf.nest.flatten(batches.dataset(0, 1).element_spec) if tensor.shape.rank}
+    uneven = [size for size in sizes if size is not None and size % replicas]
+    if uneven:
+        raise ValueError(
+            f"batches of {uneven[0]} images do not divide among {replicas} replicas; take a multiple of {replicas}"
+        )
+    part = -(-validation_batch_size // replicas)  # the first replicas are served first
+    for size in {min(validation_images, validation_batch_size), validation_images % validation_batch_size} - {0}:
+        if size <= part * (replicas - 1):
+            raise ValueError(
+                f"{validation_images} validation images in batches of {validation_batch_size} make one of {size}, "
+                f"which leaves nothing for the last of {replicas} replicas; take another validation_batch_size"
+            )
+    return strategy

@@ -1,0 +1,320 @@
+"""Table 1's table and figures: functions of the records, the judge's, and the pictures kept beside them, alone."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+
+from hvae_tf.files import atomic_write
+from hvae_tf.runs import RecordError, RunStore, read_record
+from reproduce.configs import TABLE1_CELLS, Evaluation
+from reproduce.mnist.cells import label, paper_runs
+from reproduce.mnist.comparison import (
+    MEASURES,
+    Difference,
+    Table,
+    check_judged,
+    judge_claims,
+    pair_name,
+    paper_difference,
+    protocol,
+)
+from reproduce.mnist.curves import equal_time, training_curves
+from reproduce.mnist.evaluation import read_run_record
+from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
+from reproduce.tables import fixed, markdown, mean_half_up, t_half_width
+
+COLUMNS = (
+    "cell", "K", "tempering", "step_size", "seed", "epochs", "neg_elbo", "neg_elbo_sd", "nll", "nll_sd", "paper_nll",
+)  # fmt: skip
+
+
+def write_report(folder: Path, judge: Path | None = None) -> list[Path]:
+    """Writes ``table1.csv``, ``table1.md`` and the figures; gives their paths. Nothing where there is no record.
+
+    Args:
+        folder: Where the records are.
+        judge: Where the judge's records are, by the names of the runs; None, or a folder that is not there: no AIS.
+
+    Raises:
+        RecordError: If a record or a picture is damaged, or the records are not of one protocol.
+    """
+    table = load_table(folder, judge)
+    if not table.records:
+        return []
+    contents = {
+        "table1.csv": table_csv(table),
+        "table1.md": table_markdown(table),
+        "training_curves.png": training_curves(table),
+        "equal_time.png": equal_time(table),
+    }
+    shown = load_pictures(folder, table.cells)
+    if shown:
+        contents |= {
+            "samples.png": samples(shown),
+            "reconstructions.png": reconstructions(shown),
+            "posterior_correlation.png": posterior_correlation_figure(shown),
+        }
+    contents = {name: data for name, data in contents.items() if data is not None}
+    for name, data in contents.items():
+        atomic_write(folder / name, data)
+    return [folder / name for name in contents]
+
+
+def load_table(folder: Path, judge: Path | None = None) -> Table:
+    """The records of a folder in the table's order, with those of the judge that are of the same trained models."""
+    records = sorted(map(read_run_record, sorted(RunStore(folder).folder.glob("*.json"))), key=_order)
+    protocols = {protocol(record): record["name"] for record in records}
+    if len(protocols) > 1:
+        one, other = list(protocols.values())[:2]
+        raise RecordError(f"{folder}: {one} and {other} are of unlike protocols; keep them in folders of their own")
+    judged = {}
+    for record in records:
+        path = None if judge is None else judge / f"{record['name']}.json"
+        if path is not None and path.exists():
+            found = read_record(path)
+            check_judged(found, str(path))
+            if _same_model(record, found):
+                judged[record["name"]] = found
+    return Table(records, judged)
+
+
+def _same_model(record: dict, judged: dict) -> bool:
+    """Whether the judge's record is of this record's data, seed and, where both say, weights."""
+    weights = record["results"].get("weights"), judged["results"].get("weights")
+    return (
+        judged["data_fingerprint"] == record["data_fingerprint"]
+        and judged["seed"] == record["seed"]
+        and (None in weights or weights[0] == weights[1])
+    )
+
+
+def _order(record):
+    return list(TABLE1_CELLS).index(record["configuration"]["cell"]), record["seed"]
+
+
+def _mean_and_sd(values) -> tuple[float, float]:
+    """Mean, and standard deviation over repeats; NaN for a single one."""
+    values = np.asarray(values, float)
+    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def _paper(record) -> list[dict[str, str]]:
+    """The paper's runs of the same cell; none where the data are not the paper's."""
+    configuration = record["configuration"]
+    return paper_runs(configuration["cell"]) if configuration["dataset"] == "mnist" else []
+
+
+def _paper_mean(record, name: str) -> str:
+    """The mean over the paper's runs as the paper prints it; nothing where it has none."""
+    return mean_half_up([run[name] for run in _paper(record)])
+
+
+def table_csv(table: Table) -> str:
+    """One row a run; the standard deviations are those of its repeated evaluations."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    judged = ["ais", "ais_gap"] if table.judged else []
+    writer.writerow([*COLUMNS, *judged])
+    for record in table.records:
+        cell, results = record["configuration"]["cell"], record["results"]
+        spec = TABLE1_CELLS[cell]
+        neg_elbo, nll = (_mean_and_sd(results[name]) for name in ("neg_elbo", "nll"))
+        ais = table.score(record, "ais")
+        extra = [fixed(ais.mean if ais else None, 4), fixed(table.gap(record), 4)]
+        writer.writerow([
+            cell, spec.num_leapfrog_steps or "", spec.tempering, spec.step_size, record["seed"],
+            results["training"]["epochs"], *(fixed(v, 4) for v in (*neg_elbo, *nll)),
+            _paper_mean(record, "nll"), *(extra if judged else []),
+        ])  # fmt: skip
+    return buffer.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+def table_markdown(table: Table) -> str:
+    """The table by cells, what is ours beside what is the paper's, the differences, the claims, and how to read it."""
+    config, full = table.records[0]["configuration"], Evaluation()
+    early = "no early stopping" if config["patience"] is None else f"early stopping after {config['patience']}"
+    cheap = f" **Cheap look: not the protocol's {full.samples} samples on all test images.**" if _cheap(table) else ""
+    parts = [
+        f"# Table 1 on {config['dataset']}",
+        "Generated by `reproduce/table1.py` from the records in this folder; nothing here is typed.",
+        f"Nats per image, lower is better. Every cell: Adamax, {config['schedule']} learning rate "
+        f"{config['learning_rate']:g}, batches of {config['batch_size']}, at most {config['max_epochs']} epochs, "
+        f"{early}. Each model is judged on the first so many test images, binarised once, with so many importance "
+        f"samples, so many times, as the second table says.{cheap}",
+        _main_table(table),
+        "± is the half width of a 95 % t-interval over seeds (absent with one seed). IS is the negative log-likelihood "
+        "by importance sampling from the model's own approximate posterior, an upper bound in expectation"
+        + _on_ais(table) +
+        " Seconds an epoch are those of the machine and the cores that each run had: they compare where these were the "
+        "same. The paper's values are means of its supplement's single runs, trained for the epochs shown: **compare "
+        "cells of one table with each other; compare with the paper only where the epochs agree.** *Posterior "
+        "correlation* is the root mean square correlation between two latents given the image, less what independent "
+        "latents would show in as many samples (negative means less than that): a mean-field posterior has none.",
+        "## What was judged, and the spreads",
+        _spread_table(table),
+        "The spreads are apart: over seeds (trainings), over evaluations of one model (importance sampling's noise), "
+        "and the standard error that comes of having so many test images and no more, which is common to cells judged "
+        "on the same images: it drops out of their differences.",
+        *_differences(table),
+        *_claims(table),
+        *_equal_time(table),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _on_ais(table: Table) -> str:
+    if not table.judged:
+        return "."
+    images = "/".join(sorted({str(len(j["results"]["per_image"]["ais"])) for j in table.judged.values()}))
+    return (
+        f"; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the "
+        f"first {images} test images, with BDMC's gap between its bounds beside it: **where models are compared, the "
+        "AIS column compares.**"
+    )
+
+
+def _samples(table: Table) -> str:
+    """``IS-1000``: the samples of every evaluation, where it is one number."""
+    counts = sorted({record["results"]["evaluation"]["samples"] for record in table.records})
+    return f"IS-{counts[0]}" if len(counts) == 1 else "IS"
+
+
+def _over_seeds(values: list[float], of: int) -> str:
+    """Mean over seeds, with the half width of its 95 % t-interval where there are several, and how many if not all."""
+    if not values:
+        return ""
+    mean = f"{float(np.mean(values)):.2f}" + ("" if len(values) < 2 else f" ± {t_half_width(values):.2f}")
+    return mean if len(values) == of else f"{mean} ({len(values)} of {of})"
+
+
+def _main_table(table: Table) -> str:
+    ais = ["AIS", "gap"] if table.judged else []
+    head = [
+        "model", "`--cells`", "seeds", "epochs", "−ELBO", _samples(table), *ais, "seconds an epoch", "paper −ELBO",
+        "paper NLL", "paper epochs", "posterior correlation",
+    ]  # fmt: skip
+    rows = []
+    for cell, group in table.cells.items():
+        means = {n: _over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in MEASURES}
+        gaps = [gap for record in group if not math.isnan(gap := table.gap(record))]
+        seconds = [s for r in group if (s := r["results"]["training"].get("seconds_per_epoch")) is not None]
+        rows.append([
+            label(cell), cell, len(group), "/".join(str(r["results"]["training"]["epochs"]) for r in group),
+            means["neg_elbo"], means["nll"], *([means["ais"], fixed(max(gaps, default=None))] if ais else []),
+            "/".join(f"{s:.3g}" for s in seconds),
+            _paper_mean(group[0], "neg_elbo"), _paper_mean(group[0], "nll"),
+            "/".join(run["epochs"] for run in _paper(group[0])),
+            f"{np.mean([r['results']['posterior_correlation'] for r in group]):.4f}",
+        ])  # fmt: skip
+    return markdown(head, rows)
+
+
+def _spread_table(table: Table) -> str:
+    measures = [m for m in MEASURES if m != "ais" or table.judged]
+    head = [
+        "model", "images × samples × times", *(f"sd over seeds, {MEASURES[m]}" for m in measures),
+        "sd over evaluations (largest)", "s.e. over images",
+    ]  # fmt: skip
+    rows = []
+    for cell, group in table.cells.items():
+        sds = [_mean_and_sd([s.mean for s in table.scores(cell, m)] or [math.nan])[1] for m in measures]
+        noise = [_mean_and_sd(r["results"]["nll"])[1] for r in group]
+        image = [_image_error(r["results"]) for r in group]
+        rows.append([
+            label(cell), "/".join(sorted({_judged_on(r) for r in group})), *map(fixed, sds),
+            fixed(float(np.nanmax(noise)) if not np.all(np.isnan(noise)) else math.nan, 3), fixed(max(image)),
+        ])  # fmt: skip
+    return markdown(head, rows)
+
+
+def _image_error(results) -> float:
+    sd = results["nll_image_sd"]
+    return math.nan if sd is None else sd / math.sqrt(results["evaluation"]["images"])
+
+
+def _judged_on(record) -> str:
+    evaluation = record["results"]["evaluation"]
+    return f"{evaluation['images']} × {evaluation['samples']} × {evaluation['repeats']}"
+
+
+def _cheap(table: Table) -> bool:
+    """Whether any record was judged on less than the published protocol."""
+    full = Evaluation()
+    evaluations = [r["results"]["evaluation"] for r in table.records]
+    return any(e["samples"] < full.samples or e["images"] < e["of"] for e in evaluations)
+
+
+def _cells_of(difference: Difference) -> list[str]:
+    over_seeds = "" if math.isinf(difference.seed_half_width) else f"± {difference.seed_half_width:.2f}"
+    return [
+        f"{difference.mean:+.2f}", fixed(difference.image_error, 3), over_seeds, difference.verdict,
+    ]  # fmt: skip
+
+
+def _differences(table: Table) -> list[str]:
+    """Every cell against the VAE, by every measure."""
+    rows = []
+    for cell in table.cells:
+        for measure, name in MEASURES.items():
+            difference = None if cell == "vae" else table.difference(cell, "vae", measure)
+            if difference:
+                rows.append([label(cell), name, difference.images, *_cells_of(difference)])
+    if not rows:
+        return []
+    head = ["model", "measure", "images", "less the VAE's", "s.e. over images", "95 % over seeds", "verdict"]
+    spreads = [
+        f"{spread:.2f} ({MEASURES[measure]}, {freedom} degrees of freedom)"
+        for measure in MEASURES
+        for spread, freedom in [table.seed_spread(measure)]
+        if freedom
+    ]
+    shared = (
+        f"one standard deviation over seeds is taken for all cells, {', '.join(spreads)}" if spreads
+        else "no cell has several seeds, so nothing is known of other trainings"
+    )  # fmt: skip
+    return [
+        "## Differences to the VAE",
+        markdown(head, rows),
+        "A difference is the mean over seeds. Its standard error over images is that of the differences taken image by "
+        "image, where every record involved keeps the values of single images (absent where one does not): what other "
+        "test images might have shown of these trained models. Over seeds, "
+        f"{shared}: what other trainings might have given. *Lower* and *higher* are said where neither turns it round.",
+    ]
+
+
+def _claims(table: Table) -> list[str]:
+    """The paper's claims, with what the records say of each."""
+    parts = ["## The paper's claims (section 4.2)"]
+    mnist = table.records[0]["configuration"]["dataset"] == "mnist"
+    for judged in judge_claims(table):
+        parts.append(f'**{judged.claim.title}** ("{judged.claim.quote}"): {judged.verdict}.')
+        rows = [
+            [pair_name(a, b), MEASURES[d.measure], *_cells_of(d), *([_signed(paper_difference(a, b))] if mnist else [])]
+            for a, b, d in judged.found
+        ]
+        head = ["pair", "measure", "difference", "s.e. over images", "95 % over seeds", "verdict"]
+        if rows:
+            parts.append(markdown([*head, *(["paper's difference"] if mnist else [])], rows))
+    return parts
+
+
+def _signed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:+.2f}"
+
+
+def _equal_time(table: Table) -> list[str]:
+    if not any(r["results"]["training"].get("seconds_per_epoch") for r in table.records):
+        return []
+    return [
+        "## At equal time",
+        "![validation bound and test NLL against seconds of training](equal_time.png)",
+        "Epochs of unlike models cost unlike times. A curve's time is its epochs times the recorded seconds an epoch, "
+        "on whatever cores the run had; and where the learning rate falls over the whole training, a point within a "
+        "curve is not what a training of that length would have reached.",
+    ]

@@ -1,0 +1,199 @@
+"""Table 1's table, differences, claims and figures, from records that were made up."""
+
+import csv
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from mnist_records import TINY, judge_record, run_record
+
+import hvae_tf
+from reproduce.configs import TABLE1_CELLS
+from reproduce.mnist.comparison import Table, claims, judge_claims
+from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
+
+MNIST = dataclasses.replace(TINY, dataset="mnist")
+
+
+def noisy(mean, seed, shift=0.0, images=400, spread=25.0, own=0.5):
+    """NLLs of single images: what is common to all models, a mean, and noise of this model's own."""
+    common = np.random.default_rng(0).normal(0.0, spread, images)
+    return mean + shift + common - common.mean() + np.random.default_rng(seed + 1).normal(0.0, own, images)
+
+
+def test_table_from_records():
+    records = [run_record("vae", s, [86.0 + s, 86.1 + s, 86.2 + s], MNIST) for s in range(3)]
+    records.append(run_record("k5-free", 0, [85.0, 85.2, 85.4], MNIST))
+    rows = list(csv.DictReader(table_csv(Table(records)).splitlines()))
+    assert [row["nll"] for row in rows] == ["86.1000", "87.1000", "88.1000", "85.2000"]
+    assert rows[0]["nll_sd"] == "0.1000"  # over evaluations, not over seeds
+    assert rows[3]["paper_nll"] == "83.01"
+    text = table_markdown(Table(records))
+    # over seeds: mean 87.1, standard deviation 1, t-interval 4.303 / sqrt(3)
+    assert "| VAE | vae | 3 | 2/2/2 | 90.10 ± 2.48 | 87.10 ± 2.48 | 0.5/0.5/0.5 | 86.42 | 83.20 |" in text
+    assert "| VAE | 10000 × 1000 × 3 | 1.00 | 1.00 | 0.100 | 0.25 |" in text
+    assert "Cheap look" not in text
+    assert "AIS" not in text
+    cheap = [run_record("vae", 0, [86.0], MNIST, images=1000)]
+    assert "Cheap look" in table_markdown(Table(cheap))
+    digits = table_markdown(Table([run_record("vae", 0, [86.0]), run_record("k1-fixed", 0, [85.0])]))
+    assert "83.20" not in digits
+    assert "paper's difference" not in digits
+
+
+def test_differences_are_taken_image_by_image():
+    a, b = noisy(86.0, 1), noisy(85.5, 2)
+    records = [
+        run_record("vae", 0, [a.mean()], images=400, per_image=a),
+        run_record("k1-fixed", 0, [b.mean()], images=400, per_image=b),
+    ]
+    found = Table(records).difference("k1-fixed", "vae", "nll")
+    assert found.mean == pytest.approx(b.mean() - a.mean())
+    assert found.image_error == pytest.approx(np.std(b - a, ddof=1) / 20.0)
+    assert found.image_error < 0.05  # 0.5 sqrt(2) / 20; unpaired it would be 1.8
+    assert found.seed_half_width == math.inf
+    assert found.verdict == "lower for these trained models; the seeds do not decide"
+    assert Table(records).difference("k5-free", "vae", "nll") is None
+    # the first images that both have
+    short = run_record("k5-free", 0, [b[:100].mean()], images=100, per_image=b[:100])
+    found = Table([records[0], short]).difference("k5-free", "vae", "nll")
+    assert (found.images, found.mean) == (100, pytest.approx(np.mean(b[:100] - a[:100])))
+    # without values of single images: the means, if they are of as many images, and no error
+    old = run_record("k5-free", 0, [85.0], images=400)
+    found = Table([records[0], old]).difference("k5-free", "vae", "nll")
+    assert found.mean == pytest.approx(85.0 - a.mean())
+    assert math.isnan(found.image_error)
+    assert Table([records[0], run_record("k5-free", 0, [85.0], images=300)]).difference("k5-free", "vae", "nll") is None
+
+
+def test_paired_errors_are_calibrated(seed):
+    """Over repetitions z has standard deviation 1; errors of unpaired means would make it far too small."""
+    z, unpaired = [], []
+    for i in range(300):
+        rng = np.random.default_rng([seed, i])
+        common = rng.normal(86.0, 25.0, 100)
+        a, b = (common + rng.normal(0.0, 1.0, 100) for _ in range(2))
+        records = [run_record(c, 0, [v.mean()], images=100, per_image=v) for c, v in (("vae", a), ("k1-none", b))]
+        found = Table(records).difference("k1-none", "vae", "nll")
+        z.append(found.mean / found.image_error)
+        unpaired.append(found.mean / (np.hypot(a.std(), b.std()) / 10.0))
+    error = 1.0 / np.sqrt(2 * len(z))
+    assert abs(np.std(z) - 1.0) < 4.5 * error
+    assert np.std(unpaired) < 1.0 - 4.5 * error
+
+
+def seeds_of(cell, mean, spread, seeds, images=400):
+    values = [noisy(mean, 10 * s + len(cell), shift) for s, shift in zip(seeds, spread, strict=True)]
+    return [run_record(cell, s, [v.mean()], images=images, per_image=v) for s, v in zip(seeds, values, strict=True)]
+
+
+def test_seeds_decide_too():
+    far = Table([*seeds_of("vae", 86.0, (-0.1, 0.0, 0.1), range(3)), *seeds_of("k5-free", 85.0, (0.0,), [0])])
+    found = far.difference("k5-free", "vae", "nll")
+    spread, freedom = far.seed_spread("nll")
+    assert freedom == 2
+    assert found.seed_half_width == pytest.approx(4.3027 * spread * np.sqrt(1 + 1 / 3), rel=1e-4)
+    assert found.verdict == "lower"
+    near = Table([*seeds_of("vae", 86.0, (-0.4, 0.0, 0.4), range(3)), *seeds_of("k5-free", 85.5, (0.0,), [0])])
+    assert near.difference("k5-free", "vae", "nll").verdict.startswith("lower for these trained models")
+    same = Table([*seeds_of("vae", 86.0, (-0.1, 0.0, 0.1), range(3)), *seeds_of("k5-free", 86.0, (0.0,), [0])])
+    assert same.difference("k5-free", "vae", "nll").verdict == "not told apart"
+
+
+def test_claims_cover_the_table():
+    counts = {claim.title: len(claim.pairs) for claim in claims()}
+    assert list(counts.values()) == [26, 25, 24, 12]
+    for claim in claims():
+        assert len(set(claim.pairs)) == len(claim.pairs)
+        assert {cell for pair in claim.pairs for cell in pair} <= set(TABLE1_CELLS)
+
+
+def test_verdicts_say_what_the_data_decide():
+    records = seeds_of("vae", 86.0, (-0.1, 0.0, 0.1), range(3))
+    assert all("cannot be decided" in judged.verdict for judged in judge_claims(Table(records)))
+    records += seeds_of("k1-fixed", 86.0, (0.0,), [0]) + seeds_of("k5-free", 84.0, (0.0,), [0])
+    records += seeds_of("k5-fixed", 82.0, (0.0,), [0])
+    beats, tempering, steps, per_step = (judged.verdict for judged in judge_claims(Table(records)))
+    assert beats.startswith("holds in 2 of 3 pairs at hand")
+    assert tempering.startswith("is contradicted in 1 of 1 pairs at hand")
+    assert steps.startswith("holds in all 2 pairs at hand")
+    assert "22 of its 24 pairs have no data" in steps
+    assert per_step.startswith("cannot be decided: none of its 12 pairs of cells is at hand")
+    text = table_markdown(Table(records))
+    assert "**Free tempering beats fixed, fixed beats none** " in text
+    assert tempering in text
+
+
+def test_the_judges_numbers_are_columns_where_they_are(tmp_path):
+    store, judge = hvae_tf.RunStore(tmp_path / "table"), tmp_path / "judge"
+    values = {"vae": noisy(86.0, 1), "k5-free": noisy(85.0, 2)}
+    for cell, v in values.items():
+        store.write(run_record(cell, 0, [v.mean()], images=400))
+    assert "AIS" not in table_markdown(load_table(store.folder, judge))  # no such folder
+    for cell, v in values.items():
+        hvae_tf.write_record(judge / f"{cell}-seed0.json", judge_record(cell, 0, v - 0.4, gap=0.11))
+    table = load_table(store.folder, judge)
+    assert table.best_difference("k5-free", "vae").measure == "ais"
+    assert table.best_difference("k5-free", "vae").image_error < 0.05
+    text = table_markdown(table)
+    assert "| −ELBO | IS-1000 | AIS | gap |" in text
+    assert f"| {values['vae'].mean() - 0.4:.2f} | 0.11 |" in text
+    assert "the AIS column compares" in text
+    row = next(csv.DictReader(table_csv(table).splitlines()))
+    assert (float(row["ais"]), row["ais_gap"]) == (pytest.approx(values["vae"].mean() - 0.4, abs=1e-3), "0.1100")
+
+
+def test_the_judges_numbers_of_other_models_are_left_out(tmp_path):
+    store, judge = hvae_tf.RunStore(tmp_path / "table"), tmp_path / "judge"
+    record = run_record("vae", 0, [86.0])
+    record["results"]["weights"] = "a"
+    store.write(record)
+    for changes in ({"weights": "b"}, {"data_fingerprint": "1"}, {"seed": 1}):
+        weights = {k: v for k, v in changes.items() if k == "weights"}
+        judged = judge_record("vae", 0, [85.0, 86.0], **weights)
+        judged |= {k: v for k, v in changes.items() if k != "weights"}
+        hvae_tf.write_record(judge / "vae-seed0.json", judged)
+        assert not load_table(store.folder, judge).judged
+    hvae_tf.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], weights="a"))
+    assert load_table(store.folder, judge).judged
+    hvae_tf.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], per_image={}))
+    with pytest.raises(hvae_tf.RecordError, match="judged again"):
+        load_table(store.folder, judge)
+
+
+def test_figures(tmp_path):
+    store = hvae_tf.RunStore(tmp_path)
+    for cell in ("vae", "k10-free", "iwae50"):
+        store.write(run_record(cell, 0, [86.0]))
+    untimed = run_record("k20-none-shared", 0, [86.0])
+    del untimed["results"]["training"]["seconds_per_epoch"]
+    store.write(untimed)
+    written = write_report(tmp_path)
+    assert {path.name for path in written} == {"table1.csv", "table1.md", "training_curves.png", "equal_time.png"}
+    before = {path: path.read_bytes() for path in written}
+    assert write_report(tmp_path) == written
+    assert {path: path.read_bytes() for path in written} == before
+
+
+def test_no_records_no_table(tmp_path):
+    assert write_report(tmp_path) == []
+
+
+def test_cells_of_unlike_protocols_make_no_table(tmp_path):
+    store = hvae_tf.RunStore(tmp_path)
+    store.write(run_record("vae", 0, [1.0]))
+    store.write(run_record("k1-fixed", 0, [1.0]))
+    assert write_report(tmp_path)
+    store.write(run_record("k5-free", 0, [1.0], dataclasses.replace(TINY, max_epochs=3)))
+    with pytest.raises(hvae_tf.RecordError, match="unlike protocols"):
+        write_report(tmp_path)
+
+
+def test_records_from_before_stand_beside_new_ones(tmp_path):
+    store = hvae_tf.RunStore(tmp_path)
+    old = run_record("vae", 0, [1.0])
+    del old["configuration"]["step_size_per"]
+    store.write(old)
+    store.write(run_record("k5-free", 0, [1.0]))
+    assert write_report(tmp_path)

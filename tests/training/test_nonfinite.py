@@ -1,0 +1,55 @@
+"""The divergence guard: what stops a run, what it says, and what it leaves."""
+
+import json
+
+import numpy as np
+import pytest
+from scripted import VALIDATION, Scripted, Steps, fit, scripted_run, stop_at
+
+from hvae_tf.training import DivergenceError, load_checkpoint
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_bound_that_is_not_finite_stops_the_run(bad, tmp_path):
+    train_losses = np.ones(12)
+    train_losses[6] = bad
+    told = r"diverged at step 7: .*loss = (-?inf|nan); loss before it 1 nats; parameters before it: scripted/count 6"
+    with pytest.raises(DivergenceError, match=told) as error:
+        scripted_run(tmp_path, [3, 2, 1], train_losses)
+    assert error.value.step == 7
+    assert error.value.parameters["scripted/count"] == 6  # as it was before the step
+    assert load_checkpoint(tmp_path / "checkpoint.bin")[1].step == 4
+    assert json.loads((tmp_path / "divergence.json").read_text())["parameters"]["scripted/count"] == 6
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(DivergenceError, match=r"step 8: val_loss = nan.*\(step 4, 1 epochs\) is kept"):
+        scripted_run(tmp_path, [3, np.nan, 1])
+    assert (tmp_path / "history.csv").read_text().count("\n") == 2
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    def spoil(model):
+        model.count.assign(np.inf)  # as a gradient does whose loss was still finite
+
+    settings = {"checkpoint_steps": 3, "callbacks": [stop_at(6, spoil)]}
+    with pytest.raises(DivergenceError, match=r"step 6: not finite after it: scripted/count.*\(step 4, 1 epochs\)"):
+        scripted_run(tmp_path, [3, 2, 1], **settings)
+    _, result = scripted_run(tmp_path, [3, 2, 1], checkpoint_steps=3)
+    assert result.epochs == 3
+
+
+def test_after_divergence_the_model_holds_the_last_good_checkpoint(tmp_path):
+    model = Scripted([3, np.nan, 1])
+    with pytest.raises(DivergenceError):
+        fit(model, Steps(), VALIDATION, tmp_path, max_epochs=3, verbose=0)
+    assert float(model.count) == int(model.optimizer.iterations) == 4
+
+
+def test_limits_stop_the_run(tmp_path):
+    train_losses = np.ones(12)
+    train_losses[9] = 1e7
+    with pytest.raises(DivergenceError, match=r"step 10: gradient_norm = 1e\+07 \(limit 1e\+06\)"):
+        scripted_run(tmp_path / "a", [3, 2, 1], train_losses, limits={"gradient_norm": 1e6})
+    _, result = scripted_run(tmp_path / "b", [3, 2, 1], train_losses, limits={"gradient_norm": 1e8})
+    assert result.epochs == 3
