@@ -18,7 +18,7 @@ from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import Gaussian, gaussian, standard_normal
 from hvae_tf.flows.flow import FlowResult, IdentityFlow
 from hvae_tf.models.annealing import Annealing
-from hvae_tf.models.batch_count import BatchCount
+from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
@@ -28,21 +28,6 @@ from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 
 _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
-
-
-@keras.saving.register_keras_serializable("hvae_tf")
-class BatchCounter(keras.metrics.Metric):
-    """How many batches there were since the metrics were reset: the step of an evaluation."""
-
-    def __init__(self, name="batches", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.count = self.add_variable((), initializer="zeros", dtype="int32", name="count")
-
-    def update_state(self):
-        self.count.assign_add(1)
-
-    def result(self):
-        return self.count.value
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
