@@ -10,7 +10,7 @@ from harness.report import write_report
 from harness.rounds import Spread, round_robin
 from harness.workers import Worker
 
-from reproduce.configs import GAUSSIAN_METHODS
+from reproduce.gaussian.configs import LINES
 from reproduce.tables import markdown
 
 METHODS = ("hvae-k1", "hvae-k10", "nf-k1", "nf-k30", "vb")
@@ -23,18 +23,20 @@ class Loops:
     def __init__(self, threads: int):
         import tensorflow as tf
 
-        from reproduce import gaussian_experiment
-        from reproduce.configs import GaussianConfig
+        from reproduce.gaussian.configs import GaussianConfig
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        self._experiment, self._config, self._trainers = gaussian_experiment, GaussianConfig(), {}
+        self._config, self._trainers = GaussianConfig(), {}
 
     def make(self, method: str, d: int) -> None:
         """Starts a training."""
-        config, experiment = self._config, self._experiment
-        group = experiment.make_group([(d, i) for i in range(config.datasets)], config, seed=0)
-        self._trainers[method, d] = experiment.Trainer(method, group, config, seed=0)
+        from reproduce.gaussian.problem import make_group
+        from reproduce.gaussian.trainer import Trainer
+
+        config = self._config
+        group = make_group([(d, i) for i in range(config.datasets)], config, seed=0)
+        self._trainers[method, d] = Trainer(method, group, config, seed=0)
 
     def train(self, method: str, d: int) -> None:
         """`CALL` iterations."""
@@ -65,10 +67,7 @@ def work(args) -> None:
             worker.call("make", *key)
         seconds = round_robin({key: timer(worker, key) for key in keys}, args.rounds, args.turn_seconds)
     rates = {key: [1.0 / turn for turn in turns] for key, turns in seconds.items()}
-    rows = [
-        (GAUSSIAN_METHODS[method].label, *(Spread.of(rates[method, d]).show() for d in args.dims))
-        for method in args.methods
-    ]
+    rows = [(LINES[method].label, *(Spread.of(rates[method, d]).show() for d in args.dims)) for method in args.methods]
     records = [{"method": m, "d": d, "iterations_per_second": found} for (m, d), found in rates.items()]
     write_report(
         args, "Figure 1's training loop", {"rows": records},

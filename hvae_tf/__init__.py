@@ -1,10 +1,11 @@
 """hvae_tf: the Hamiltonian Variational Auto-Encoder (Caterini, Doucet & Sejdinovic, NeurIPS 2018) in TensorFlow.
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
-(encoders, decoders, activations), `hvae_tf.targets.likelihoods`, `hvae_tf.targets.gaussian` (the model of section 4.1
-and its exact answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
+(encoders, decoders, activations), `hvae_tf.likelihoods`, `hvae_tf.gaussian` (the model of section 4.1 and its exact
+answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
 """
 
+from hvae_tf import data, dynamics, networks, runs
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
@@ -29,6 +30,7 @@ from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder, positive_softplus
 from hvae_tf.parallel import use_cores
+from hvae_tf.targets import gaussian, likelihoods
 from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
 from hvae_tf.targets.likelihoods import Likelihood
@@ -77,6 +79,7 @@ __all__ = [
     "ais",
     "conv_decoder",
     "conv_encoder",
+    "data",
     "dense_decoder",
     "dense_encoder",
     "elbo_sample",

@@ -53,24 +53,6 @@ def parse(argv=None) -> argparse.Namespace:
     return args
 
 
-def train(args, jobs, store) -> dict[str, str]:
-    """Does the jobs in worker processes, with a progress bar; gives what went wrong by the names of the jobs."""
-    from tqdm import tqdm
-
-    from hvae_tf.runs import run_all
-    from reproduce.workers import worker_pool
-
-    layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
-    bar = tqdm(total=100.0, bar_format=layout, mininterval=1.0)
-
-    def show(fraction, done, total):
-        bar.set_postfix_str(f"({done} of {total} jobs done)", refresh=False)
-        bar.update(100.0 * fraction - bar.n)
-
-    with bar, worker_pool(min(args.processes, len(jobs))) as executor:
-        return run_all(jobs, store, executor, force=args.force, on_progress=show)
-
-
 def main(argv=None) -> int:
     """Trains what is missing, then makes the figure."""
     return answer(make_figure, parse(argv))
@@ -81,6 +63,7 @@ def make_figure(args) -> int:
     from hvae_tf.runs import RecordError, RunStore
     from reproduce.gaussian.jobs import make_jobs
     from reproduce.gaussian.report import write_report
+    from reproduce.workers import run_side_by_side
 
     failures = {}
     try:
@@ -90,7 +73,9 @@ def make_figure(args) -> int:
             jobs = [job for job in jobs if not job.done(store)]
         if jobs:
             print(f"{len(jobs)} jobs to do; records go to {args.out}", flush=True)
-            failures = train(args, jobs, store)
+            failures = run_side_by_side(jobs, store, args.processes, force=args.force, noun="jobs")
+            for name, failure in failures.items():
+                print(f"failed: {name}: {failure}", file=sys.stderr)
         written = write_report(args.out, args.report_to)
         if not written:
             raise RecordError(f"{args.out} has no records to report")
@@ -99,8 +84,6 @@ def make_figure(args) -> int:
         return 1
     for path in written:
         print(path)
-    for name, failure in failures.items():
-        print(f"failed: {name}: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -48,8 +48,8 @@ def parse(argv=None) -> argparse.Namespace:
         "--judge",
         type=folder,
         metavar="DIR",
-        default=ROOT / "results" / "judge",
-        help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge)",
+        default=ROOT / "results" / "judge" / "standard",
+        help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge/standard)",
     )
     add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
@@ -149,7 +149,7 @@ def make_table(args) -> int:
 
     failures = {}
     try:
-        store = hvae_tf.RunStore(args.out)
+        store = hvae_tf.runs.RunStore(args.out)
         runs = make_runs(TABLE1_PRESETS[args.preset], args.cells, args.seeds)
         if args.list:
             list_runs(args, runs, store)
@@ -158,11 +158,11 @@ def make_table(args) -> int:
             failures = work(args, runs, store)
         written = write_report(args.out, args.judge)
         if not written and not failures:
-            raise hvae_tf.RecordError(f"{args.out} has no records to report")
+            raise hvae_tf.runs.RecordError(f"{args.out} has no records to report")
         for path in written:
             print(path)
     except (
-        hvae_tf.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
+        hvae_tf.runs.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
         RuntimeError, ValueError,
     ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)

@@ -9,13 +9,15 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
-from hvae_tf.runs import RunStore, Task, run_all
+if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come before its watch over the parent
+    from hvae_tf.runs import RunStore, Task
 
 
 def run_side_by_side(
-    tasks: Sequence[Task],
-    store: RunStore,
+    tasks: "Sequence[Task]",
+    store: "RunStore",
     processes: int,
     *,
     cores: int = 1,
@@ -38,6 +40,8 @@ def run_side_by_side(
         What went wrong, by the names of the tasks that failed.
     """
     from tqdm import tqdm
+
+    from hvae_tf.runs import run_all
 
     layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
     with (

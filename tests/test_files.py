@@ -5,10 +5,10 @@ import signal
 
 import numpy as np
 import pytest
-from without_tensorflow import child
 
 from hvae_tf import files
 from hvae_tf.files import atomic_write, fingerprint, update
+from tests.without_tensorflow import child
 
 
 @pytest.mark.parametrize("interrupted", ["fsync", "replace"])

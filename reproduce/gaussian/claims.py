@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from reproduce.gaussian.configs import FIGURE_1A, LINES
 from reproduce.gaussian.records import ERRORS, Records
+from reproduce.tables import markdown, t_half_width
 
 
 class Difference(NamedTuple):
@@ -39,17 +39,14 @@ def difference(a: np.ndarray, b: np.ndarray, variant: str) -> Difference:
             {-1.0: "lower", 1.0: "higher"}.get(signs.pop(), "not told apart") if len(signs) == 1 else "not told apart"
         )
         return Difference(float(delta.mean()), float("nan"), verdict)
-    if len(delta) < 2:
-        return Difference(float(delta.mean()), float("inf"), "not told apart")
-    half = stats.t.ppf(0.975, len(delta) - 1) * delta.std(ddof=1) / np.sqrt(len(delta))
+    half = t_half_width(delta)
     apart = abs(delta.mean()) > half
     verdict = "not told apart" if not apart else "lower" if delta.mean() < 0 else "higher"
-    return Difference(float(delta.mean()), float(half), verdict)
+    return Difference(float(delta.mean()), half, verdict)
 
 
-def _markdown(head, rows) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+def _table(head, rows) -> str:
+    return markdown(head, rows) + "\n"
 
 
 def report(records: Records, variants) -> str:
@@ -125,7 +122,7 @@ def _first_claim(records, variant) -> str:
     if not rows:
         return ""
     title = '**"As the dimension increases, HVAE performs best in parameter estimation"** — '
-    return title + "; ".join(verdicts) + ".\n\n" + _markdown(head, rows)
+    return title + "; ".join(verdicts) + ".\n\n" + _table(head, rows)
 
 
 def _said(gap: Difference) -> str:
@@ -159,7 +156,7 @@ def _tempering_claim(records, variant, method) -> str:
     title = (
         f'**"The tempered methods perform better than their non-tempered counterparts"** ({method}) — {held} there.\n\n'
     )
-    return title + _markdown(["d", "tempered", "beta_0 = 1", "difference"], rows)
+    return title + _table(["d", "tempered", "beta_0 = 1", "difference"], rows)
 
 
 def _excess_table(records, variant) -> str:
@@ -176,7 +173,7 @@ def _excess_table(records, variant) -> str:
                 row.append("" if error is None else str(difference(error, exact, variant)))
             row.insert(1, f"{likeliest.mean():.4g}" if likeliest is not None else "")
             rows.append(row)
-        out.append(f"{name}:\n\n" + _markdown(["d", "ML itself", *LINES], rows))
+        out.append(f"{name}:\n\n" + _table(["d", "ML itself", *LINES], rows))
     return "\n".join(out)
 
 
@@ -204,9 +201,9 @@ def _convergence(records, variant) -> str:
         "mean (largest) over data sets. For HVAE the optimum is the closed form's, the best that L-BFGS finds from "
         "where training stopped (in variant corrected) and from a few other step sizes; for VB it is the evidence at "
         "the maximum likelihood. A planar flow's optimum is not known.\n\n"
-        + _markdown(["d", *methods], rows)
+        + _table(["d", *methods], rows)
         + "\nNats between the optimum of the bound and the maximum of the evidence (what the family itself costs):\n\n"
-        + _markdown(["d", *methods], loose)
+        + _table(["d", *methods], loose)
     )
 
 
@@ -225,7 +222,7 @@ def _warm_start(records) -> str:
     return (
         f"### What the warm start does\n\ntheta_error above ML's at d = {d}. Data set 0 is a fresh start in both "
         "variants, so its column shows the planar flow's faulty term, up to noise; the rest adds the warm start.\n\n"
-        + _markdown(
+        + _table(
             ["method", "as-released, data set 0", "as-released, rest", "corrected, data set 0", "corrected, rest"], rows
         )
     )

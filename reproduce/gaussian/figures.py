@@ -1,7 +1,5 @@
 """Figure 1's pictures: functions of the records alone."""
 
-import io
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -10,6 +8,7 @@ import numpy as np
 
 from reproduce.gaussian.configs import LINES
 from reproduce.gaussian.problem import true_parameters
+from reproduce.tables import png
 
 STYLES = {
     "hvae-k1": ("C0", "o", "-"),
@@ -20,13 +19,6 @@ STYLES = {
     "nf-k30": ("C3", "v", "-"),
     "vb": ("C4", "D", "-"),
 }
-
-
-def _png(fig) -> bytes:
-    buffer = io.BytesIO()
-    fig.savefig(buffer, dpi=130, metadata={"Software": None})
-    plt.close(fig)
-    return buffer.getvalue()
 
 
 def _line(axis, by_d, method, bars=False):
@@ -67,7 +59,7 @@ def figure(records, variants, methods, title) -> bytes:
     axes[0, -1].legend(fontsize=8)
     fig.suptitle(title)
     fig.tight_layout()
-    return _png(fig)
+    return png(fig, 130)
 
 
 def parts(records, variants) -> bytes:
@@ -89,7 +81,7 @@ def parts(records, variants) -> bytes:
             axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=7)
     fig.tight_layout()
-    return _png(fig)
+    return png(fig, 130)
 
 
 def learning_curves(records, variants) -> bytes:
@@ -116,4 +108,4 @@ def learning_curves(records, variants) -> bytes:
             axis.grid(alpha=0.3)
         axes[row, 0].set_ylabel("max log p(D) − ELBO, nats")
     fig.legend(*axes[0, -1].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
-    return _png(fig)
+    return png(fig, 130)

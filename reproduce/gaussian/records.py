@@ -53,7 +53,7 @@ def load(folder: Path) -> Records:
 def _check(record, path: Path) -> None:
     """Raises RecordError unless the record holds everything that tables, figures and report show."""
     configuration, results, history = record["configuration"], record["results"], record["history"]
-    if configuration.get("variant") not in VARIANTS or configuration.get("method") not in LINES:
+    if configuration.get("variant") not in VARIANTS or configuration.get("method") not in list(LINES):
         raise RecordError(f"{path} is no record of Figure 1; keep other runs in folders of their own")
     for name, default in {"d": 1, **GaussianConfig().protocol()}.items():
         value = configuration.get(name)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hvae_tf import GaussianOffsetTarget, LogDensityTarget, evidence, posterior, sufficient_statistics
+from hvae_tf import GaussianOffsetTarget, LogDensityTarget
 from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.bounds.annealing import (
     ais,
@@ -23,6 +23,7 @@ from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.dynamics import metropolis
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
 from hvae_tf.targets.bridge import BridgedTarget
+from hvae_tf.targets.gaussian import evidence, posterior, sufficient_statistics
 
 pytestmark = pytest.mark.filterwarnings("ignore:AIS")  # many of these runs have one chain for each draw
 tfd = tfp.distributions

@@ -118,12 +118,12 @@ def test_unkicked_drift_is_seen(tempering, seed, unkicked_integrator):
 class LostTempering(HamiltonianFlow):
     """Starts hot and claims the determinant of a flow that cools, but never scales the momentum."""
 
-    def _move(self, target, z, rho, schedule):
+    def move(self, target, z, rho):
         untempered = HamiltonianFlow(
             self.event_size, self.num_leapfrog_steps, "none", step_size=self.step_sizes.numpy(), dtype=self.dtype
         )
         state, _ = untempered.move(target, z, rho)
-        return state, 0.5 * self.event_size * tf.math.log(schedule.beta_0)
+        return state, 0.5 * self.event_size * tf.math.log(self.schedule().beta_0)
 
 
 @pytest.mark.parametrize("tempering", TEMPERED)

@@ -85,7 +85,7 @@ def test_checkpoint_takes_any_integrator_and_reversible_does_not(unkicked_integr
     plain = gradients("backprop", *arguments, unkicked_integrator)
     for a, b in zip(plain, gradients("checkpoint", *arguments, unkicked_integrator), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-10)
-    with pytest.raises(ValueError, match=r"needs a ReversibleIntegrator; .*UnkickedStep.* is none"):
+    with pytest.raises(ValueError, match=r"needs a ReversibleIntegrator; .*Unkicked.* is none"):
         gradients("reversible", *arguments, unkicked_integrator)
 
 

@@ -27,12 +27,11 @@ MODELS = {
 
 def check_every_gradient(model, x, seed):
     """One step of gradient descent at rate 1 moves each weight by the loss's slope, as Keras reports the loss."""
-    optimizer = keras.optimizers.SGD(1.0)
-    model.compile(optimizer)
+    model.compile(keras.optimizers.SGD(1.0))
     weights = model.get_weights()
 
     def loss():
-        optimizer.iterations.assign(0)  # the same noise each time
+        model.batches_seen.assign(0)  # the same noise each time
         return model.train_on_batch(x)[0]
 
     loss()

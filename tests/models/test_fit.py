@@ -154,7 +154,7 @@ def test_a_training_step_runs_the_decoder_once_more_than_k(counted, images):
     encoder, encoder_counter, decoder, decoder_counter = counted
     K = 3
     model = HVAE(encoder, decoder, K, num_samples=2)
-    encoder_counter.reset()
+    encoder_counter.reset()  # of the check that its standard deviations are positive
     model.compile("adamax")
     model.train_on_batch(images)
     assert (int(encoder_counter.runs), int(decoder_counter.runs)) == (1, K + 1)

@@ -65,6 +65,7 @@ def test_samples_are_probabilities_or_draws(model):
 def test_memory_is_bounded_and_the_encoder_runs_once_a_batch(counted, images):
     encoder, encoder_counter, decoder, decoder_counter = counted
     model = HVAE(encoder, decoder, 1)
+    encoder_counter.reset()  # a new model looks once at what its encoder gives
     model.log_likelihood(images[:5], num_samples=7, chunk_size=3, batch_size=2)
     assert int(encoder_counter.runs) == 3
     assert int(decoder_counter.runs) == 3 * 3 * 2  # batches, chunks, K + 1

@@ -29,7 +29,7 @@ def run_record(cell, seed, nll, config=TINY, images=10_000, samples=1000, of=10_
     if per_image is not None:
         values = np.asarray(per_image)
         results["per_image"] = {"neg_elbo": (values + 3.0).tolist(), "nll": values.tolist()}
-    return hvae_tf.make_record(
+    return hvae_tf.runs.make_record(
         run.name,
         configuration=configuration(run, config),
         seed=seed,
@@ -43,7 +43,7 @@ def run_record(cell, seed, nll, config=TINY, images=10_000, samples=1000, of=10_
 def judge_record(cell, seed, values, gap=0.1, **changes):
     """The judge's record of the same run."""
     results = {"ais": float(np.mean(values)), "per_image": {"ais": list(map(float, values))}, "gap": gap}
-    record = hvae_tf.make_record(
+    record = hvae_tf.runs.make_record(
         Run(cell, seed).name, configuration={}, seed=seed, data_fingerprint="0", history={}, wall_seconds=1.0,
         results={**results, **changes},
     )  # fmt: skip

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from mnist_records import TINY
 
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS
 from reproduce.mnist.cells import Run, comparable, configuration, label, make_runs, paper_runs, training_configuration
 from reproduce.tables import mean_half_up
+from tests.reproduce.mnist_records import TINY
 
 
 def test_cells_are_the_papers():

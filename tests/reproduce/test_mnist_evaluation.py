@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from mnist_records import run_record
 
 import hvae_tf
 from hvae_tf.data import from_arrays
 from reproduce.configs import Evaluation
 from reproduce.mnist.evaluation import evaluate, read_run_record
 from reproduce.mnist.pictures import posterior_correlation, read_pictures
+from tests.reproduce.mnist_records import run_record
 
 
 class CountedModel:
@@ -111,11 +111,11 @@ def _without(record, *names):
 def test_a_record_with_wrong_insides_is_one_clear_line(tmp_path, change, named):
     path = tmp_path / "vae-seed0.json"
     record = run_record("vae", 0, [86.0], images=3, per_image=[86.0] * 3)
-    hvae_tf.write_record(path, record)
+    hvae_tf.runs.write_record(path, record)
     assert read_run_record(path)["results"]["nll"] == [86.0]
     change(record)
-    hvae_tf.write_record(path, record)
-    with pytest.raises(hvae_tf.RecordError) as error:
+    hvae_tf.runs.write_record(path, record)
+    with pytest.raises(hvae_tf.runs.RecordError) as error:
         read_run_record(path)
     assert str(path) in str(error.value)
     assert named in str(error.value)
@@ -145,7 +145,7 @@ def test_damaged_pictures_are_one_clear_line_and_never_unpickled(tmp_path):
         lambda: np.save(path.open("wb"), np.zeros(3)),
     ):
         damage()
-        with pytest.raises(hvae_tf.RecordError, match="is damaged") as error:
+        with pytest.raises(hvae_tf.runs.RecordError, match="is damaged") as error:
             read_pictures(path)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from mnist_records import TINY, judge_record, run_record
 
 import hvae_tf
 from reproduce.configs import TABLE1_CELLS
 from reproduce.mnist.comparison import Table, claims, judge_claims
 from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
+from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
 MNIST = dataclasses.replace(TINY, dataset="mnist")
 
@@ -126,13 +126,13 @@ def test_verdicts_say_what_the_data_decide():
 
 
 def test_the_judges_numbers_are_columns_where_they_are(tmp_path):
-    store, judge = hvae_tf.RunStore(tmp_path / "table"), tmp_path / "judge"
+    store, judge = hvae_tf.runs.RunStore(tmp_path / "table"), tmp_path / "judge"
     values = {"vae": noisy(86.0, 1), "k5-free": noisy(85.0, 2)}
     for cell, v in values.items():
         store.write(run_record(cell, 0, [v.mean()], images=400))
     assert "AIS" not in table_markdown(load_table(store.folder, judge))  # no such folder
     for cell, v in values.items():
-        hvae_tf.write_record(judge / f"{cell}-seed0.json", judge_record(cell, 0, v - 0.4, gap=0.11))
+        hvae_tf.runs.write_record(judge / f"{cell}-seed0.json", judge_record(cell, 0, v - 0.4, gap=0.11))
     table = load_table(store.folder, judge)
     assert table.best_difference("k5-free", "vae").measure == "ais"
     assert table.best_difference("k5-free", "vae").image_error < 0.05
@@ -145,7 +145,7 @@ def test_the_judges_numbers_are_columns_where_they_are(tmp_path):
 
 
 def test_the_judges_numbers_of_other_models_are_left_out(tmp_path):
-    store, judge = hvae_tf.RunStore(tmp_path / "table"), tmp_path / "judge"
+    store, judge = hvae_tf.runs.RunStore(tmp_path / "table"), tmp_path / "judge"
     record = run_record("vae", 0, [86.0])
     record["results"]["weights"] = "a"
     store.write(record)
@@ -153,17 +153,17 @@ def test_the_judges_numbers_of_other_models_are_left_out(tmp_path):
         weights = {k: v for k, v in changes.items() if k == "weights"}
         judged = judge_record("vae", 0, [85.0, 86.0], **weights)
         judged |= {k: v for k, v in changes.items() if k != "weights"}
-        hvae_tf.write_record(judge / "vae-seed0.json", judged)
+        hvae_tf.runs.write_record(judge / "vae-seed0.json", judged)
         assert not load_table(store.folder, judge).judged
-    hvae_tf.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], weights="a"))
+    hvae_tf.runs.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], weights="a"))
     assert load_table(store.folder, judge).judged
-    hvae_tf.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], per_image={}))
-    with pytest.raises(hvae_tf.RecordError, match="judged again"):
+    hvae_tf.runs.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], per_image={}))
+    with pytest.raises(hvae_tf.runs.RecordError, match="judged again"):
         load_table(store.folder, judge)
 
 
 def test_figures(tmp_path):
-    store = hvae_tf.RunStore(tmp_path)
+    store = hvae_tf.runs.RunStore(tmp_path)
     for cell in ("vae", "k10-free", "iwae50"):
         store.write(run_record(cell, 0, [86.0]))
     untimed = run_record("k20-none-shared", 0, [86.0])
@@ -181,17 +181,17 @@ def test_no_records_no_table(tmp_path):
 
 
 def test_cells_of_unlike_protocols_make_no_table(tmp_path):
-    store = hvae_tf.RunStore(tmp_path)
+    store = hvae_tf.runs.RunStore(tmp_path)
     store.write(run_record("vae", 0, [1.0]))
     store.write(run_record("k1-fixed", 0, [1.0]))
     assert write_report(tmp_path)
     store.write(run_record("k5-free", 0, [1.0], dataclasses.replace(TINY, max_epochs=3)))
-    with pytest.raises(hvae_tf.RecordError, match="unlike protocols"):
+    with pytest.raises(hvae_tf.runs.RecordError, match="unlike protocols"):
         write_report(tmp_path)
 
 
 def test_records_from_before_stand_beside_new_ones(tmp_path):
-    store = hvae_tf.RunStore(tmp_path)
+    store = hvae_tf.runs.RunStore(tmp_path)
     old = run_record("vae", 0, [1.0])
     del old["configuration"]["step_size_per"]
     store.write(old)

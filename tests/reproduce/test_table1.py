@@ -14,7 +14,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from mnist_records import TINY, run_record
 
 import hvae_tf
 from reproduce import choose_schedule, configs, table1
@@ -22,6 +21,7 @@ from reproduce.configs import Evaluation, Table1Preset
 from reproduce.mnist.cells import Run
 from reproduce.mnist.evaluation import satisfies
 from reproduce.mnist.work import Settings, state_of
+from tests.reproduce.mnist_records import TINY, run_record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,23 +54,23 @@ def test_script_end_to_end_twice(tiny, tmp_path, capsys):
     for name in ("training_curves.png", "samples.png", "reconstructions.png", "posterior_correlation.png"):
         assert (out / name).stat().st_size > 1000
     model = keras.models.load_model(out / "models" / "k1-fixed-seed0.keras")
-    record = hvae_tf.read_record(out / "k1-fixed-seed0.json")
+    record = hvae_tf.runs.read_record(out / "k1-fixed-seed0.json")
     assert record["results"]["parameters"] == model.count_params()
 
     stamps = {path: path.stat().st_mtime_ns for path in [*out.glob("*.json"), *out.glob("models/*")]}
     assert table1.main(arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     # more samples are asked for: evaluated again, from the saved model
-    before = hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    before = hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
     assert table1.main([*arguments, "--cells", "vae", "--eval-samples", "8"]) == 0
-    after = hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    after = hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
     assert (before["evaluation"]["samples"], after["evaluation"]["samples"]) == (6, 8)
     assert after["training"] == before["training"]
     assert (out / "models" / "vae-seed0.keras").stat().st_mtime_ns == stamps[out / "models" / "vae-seed0.keras"]
 
 
 def test_records_of_another_protocol_are_left_alone(tiny, tmp_path, capsys, monkeypatch):
-    store = hvae_tf.RunStore(tmp_path)
+    store = hvae_tf.runs.RunStore(tmp_path)
     store.write(run_record("vae", 0, [100.0, 100.1], TINY))
     changed = dataclasses.replace(tiny, config=dataclasses.replace(TINY, max_epochs=3))
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", changed)
@@ -80,7 +80,7 @@ def test_records_of_another_protocol_are_left_alone(tiny, tmp_path, capsys, monk
 
 def test_runs_are_shared_out(tmp_path, monkeypatch):
     """A run that another process has is left to the end, waited for, and not done twice."""
-    store = hvae_tf.RunStore(tmp_path)
+    store = hvae_tf.runs.RunStore(tmp_path)
     runs = [Run("vae", 0), Run("vae", 1), Run("k1-fixed", 0)]
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(), ()))
     args = table1.parse(["--preset", "tiny", "--processes", "1", "--verbose", "0"])
@@ -95,7 +95,7 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
     claimed = threading.Event()
 
     def other_process():
-        with hvae_tf.RunStore(tmp_path).claim("vae-seed0") as mine:
+        with hvae_tf.runs.RunStore(tmp_path).claim("vae-seed0") as mine:
             assert mine
             claimed.set()
             started.wait(10)
@@ -156,7 +156,7 @@ def test_choose_schedule_answers_like_the_others(tmp_path, capsys, monkeypatch):
 
 
 def test_states(tmp_path):
-    store, run, settings = hvae_tf.RunStore(tmp_path), Run("vae", 0), Settings(TINY, Evaluation())
+    store, run, settings = hvae_tf.runs.RunStore(tmp_path), Run("vae", 0), Settings(TINY, Evaluation())
     cheap = dataclasses.replace(settings, evaluation=Evaluation(samples=10))
     assert state_of(run, settings, store) == "missing"
     (tmp_path / "work" / run.name).mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_states(tmp_path):
 def test_the_recorded_rows_stay_done():
     """The rows under results/ are of the budget preset as it is."""
     preset = configs.TABLE1_PRESETS["budget"]
-    store = hvae_tf.RunStore(ROOT / "results" / "table1" / "budget")
+    store = hvae_tf.runs.RunStore(ROOT / "results" / "table1" / "budget")
     settings = Settings(preset.config, Evaluation(images=1000))
     for run in (Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)):
         assert state_of(run, settings, store) == "done"
@@ -224,9 +224,9 @@ def test_damaged_pictures_are_made_again(vae, capsys):
 
 def test_a_damaged_record_is_one_line(vae, capsys):
     out, call = vae
-    record = hvae_tf.read_record(out / "vae-seed0.json")
+    record = hvae_tf.runs.read_record(out / "vae-seed0.json")
     record["results"] = {"nll": 3}
-    hvae_tf.write_record(out / "vae-seed0.json", record)
+    hvae_tf.runs.write_record(out / "vae-seed0.json", record)
     for more in ((), ("--report-only",), ("--list",)):
         assert call(*more) == 1
         error = capsys.readouterr().err
@@ -239,7 +239,7 @@ def test_a_damaged_evaluation_file_is_made_again(vae):
     out, call = vae
     (out / "work" / "vae-seed0" / "evaluation.json").write_text("{")
     assert call("--eval-samples", "5") == 0
-    assert hvae_tf.read_record(out / "vae-seed0.json")["results"]["evaluation"]["samples"] == 5
+    assert hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]["evaluation"]["samples"] == 5
 
 
 def test_a_damaged_model_is_made_again_from_its_checkpoint(vae, capsys):
@@ -262,13 +262,13 @@ def test_a_damaged_model_is_made_again_from_its_checkpoint(vae, capsys):
 
 def test_values_of_single_images_are_added_on_demand(vae):
     out, call = vae
-    record = hvae_tf.read_record(out / "vae-seed0.json")
+    record = hvae_tf.runs.read_record(out / "vae-seed0.json")
     kept = record["results"].pop("per_image")
-    hvae_tf.write_record(out / "vae-seed0.json", record)
+    hvae_tf.runs.write_record(out / "vae-seed0.json", record)
     assert call() == 0
-    assert "per_image" not in hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    assert "per_image" not in hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
     assert call("--per-image") == 0
-    found = hvae_tf.read_record(out / "vae-seed0.json")["results"]
+    found = hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
     assert found["per_image"] == kept
     assert found["training"] == record["results"]["training"]
 
@@ -304,7 +304,7 @@ def test_runs_side_by_side(tiny, tmp_path, capfd):
     assert "2 runs to do, 2 at once" in printed.out
     assert "(2 of 2 runs done)" in printed.err
     for name in ("vae-seed0", "vae-seed1"):
-        record = hvae_tf.read_record(out / f"{name}.json")
+        record = hvae_tf.runs.read_record(out / f"{name}.json")
         assert record["results"]["training"]["cores"] == 1
         assert len(record["history"]["val_loss"]) == 2
     left = [Path(f"/proc/{pid}/cmdline").read_text() for pid in workers_of(os.getpid())]

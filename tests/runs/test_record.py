@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from example_record import record
 
 from hvae_tf.runs import RecordError, read_record, write_record
 from hvae_tf.runs import environment as environment_of_this_process
 from hvae_tf.runs.environment import device
 from hvae_tf.runs.record import FIELDS
+from tests.runs.example_record import record
 
 
 def test_a_record_comes_back(tmp_path):

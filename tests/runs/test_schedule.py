@@ -5,12 +5,13 @@ import dataclasses
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from example_record import record
-from without_tensorflow import child
 
 from hvae_tf.runs import InlineExecutor, RecordError, RunStore, run_all
+from tests.runs.example_record import record
+from tests.without_tensorflow import child
 
 CONFIGURATION = {"epochs": 3, "widths": [1, 2]}
 
@@ -144,7 +145,7 @@ def test_a_dead_worker_process_is_an_error_of_one_line(tmp_path):
     code = """
 import concurrent.futures, multiprocessing
 sys.path += sys.argv[3:]
-from test_schedule import Example
+from tests.runs.test_schedule import Example
 if __name__ == "__main__":
     store = runs.RunStore(sys.argv[2])
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
@@ -153,7 +154,6 @@ if __name__ == "__main__":
         except RuntimeError as error:
             print(error)
 """
-    here = os.path.dirname(__file__)
-    process = child(code, tmp_path, here, os.path.dirname(here))
+    process = child(code, tmp_path, Path(__file__).parents[2])
     assert "a worker process died" in process.communicate(timeout=60)[0]
     assert log(RunStore(tmp_path)) == ["a"]

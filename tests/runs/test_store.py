@@ -5,11 +5,11 @@ import signal
 import time
 
 import pytest
-from example_record import record
-from unprivileged import unprivileged
-from without_tensorflow import child
 
 from hvae_tf.runs import RecordError, RunStore
+from tests.runs.example_record import record
+from tests.unprivileged import unprivileged
+from tests.without_tensorflow import child
 
 
 def test_a_run_is_done_when_its_record_is_there(tmp_path):

@@ -5,14 +5,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hvae_tf import (
-    TEMPERINGS,
-    GaussianOffsetTarget,
-    HamiltonianFlow,
-    IdentityFlow,
-    elbo_sample,
-    log_weight,
-)
+from hvae_tf import TEMPERINGS, GaussianOffsetTarget, HamiltonianFlow, IdentityFlow, elbo_sample, log_weight
 from hvae_tf.densities import standard_normal
 from hvae_tf.dynamics.tempering import FixedTempering, FreeTempering, TemperingSchedule
 from hvae_tf.targets.gaussian import (
@@ -205,7 +198,7 @@ def test_target_is_the_joint_density_of_the_simulator(x, statistics, seed):
 class LostTempering(HamiltonianFlow):
     """A planted error: starts hot and never scales the momentum."""
 
-    def _move(self, target, z, rho, schedule):
+    def move(self, target, z, rho):
         options = {"step_size": self.step_sizes.numpy(), "step_size_per": "step", "dtype": self.dtype}
         return HamiltonianFlow(SIZE, self.num_leapfrog_steps, "none", **options).move(target, z, rho)
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scripted import VALIDATION, At, Scripted, Steps, assert_same, scripted_run
 
 from hvae_tf.data import TrainBatches, load
-from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.models.vae import VAE
+from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import fit, load_checkpoint
+from tests.training.scripted import VALIDATION, At, Scripted, Steps, assert_same, scripted_run
 
 
 class Summing(Scripted):

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from scripted import assert_same, scripted_run, stop_at
 
 from hvae_tf.training import load_checkpoint
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
+from tests.training.scripted import assert_same, scripted_run, stop_at
 
 LOSSES, TRAIN_LOSSES = [3, 2, 1], np.random.default_rng(0).random(12)
 

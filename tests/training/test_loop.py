@@ -5,9 +5,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scripted import VALIDATION, Scripted, Steps, assert_same, scripted_run, stop_at
 
 from hvae_tf.training import CheckpointError, fit, load_checkpoint
+from tests.training.scripted import VALIDATION, Scripted, Steps, assert_same, scripted_run, stop_at
 
 
 @pytest.mark.parametrize(

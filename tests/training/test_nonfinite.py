@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from scripted import VALIDATION, Scripted, Steps, fit, scripted_run, stop_at
 
 from hvae_tf.training import DivergenceError, load_checkpoint
+from tests.training.scripted import VALIDATION, Scripted, Steps, fit, scripted_run, stop_at
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

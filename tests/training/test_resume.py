@@ -12,13 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from scripted import At, assert_same
 
 from hvae_tf.data import TrainBatches, load
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, state_variables
 from hvae_tf.training.configuration import architecture
+from tests.training.scripted import At, assert_same
 
 SMALL = {"latent_size": 2, "hidden_units": 8, "filters": (2,), "kernel_size": 3}
 EPOCHS, STEPS, PATIENCE = 12, 5, 2
@@ -105,7 +105,12 @@ def test_a_run_killed_again_and_again_ends_where_the_uninterrupted_one_ends(unin
     expected, expected_model, expected_result = uninterrupted
     end = STEPS * expected_result.epochs
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), str(end)], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "-m", __name__.removeprefix("."), str(tmp_path), str(end)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kill"')]

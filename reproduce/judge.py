@@ -1,0 +1,137 @@
+"""The judge: log p(x) of trained models by annealed importance sampling (AIS), and its error by both bounds (BDMC).
+
+    python reproduce/judge.py --preset quick       the whole path in two minutes, on digits, without any download
+    python reproduce/judge.py                      the models of Table 1's budget preset, on 1000 images of MNIST
+    python reproduce/judge.py --models A.keras B/  others: files, or folders of them
+
+Like make: what has a finished record is not done again, what was stopped goes on from its last block of images, more
+images go on from where fewer ended, and several calls on one output folder share the models out between them. MNIST
+comes from TensorFlow Datasets: set TFDS_DATA_DIR or --data-dir to the folder that holds mnist/.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reproduce.cli import answer, folder, positive  # noqa: E402
+from reproduce.judging.presets import JUDGE_PRESETS  # noqa: E402
+
+MODELS = ROOT / "results" / "table1" / "budget" / "models"
+
+
+def parse(argv=None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--preset", choices=JUDGE_PRESETS, default="standard", help="how much, of which data (default: standard)")
+    add(
+        "--models", type=folder, nargs="+", metavar="PATH",
+        help=".keras files or folders of them, judged in this order (default: those of Table 1's budget preset; quick "
+        "trains two of its own)",
+    )  # fmt: skip
+    add("--images", type=positive, metavar="N", help="first test images that are judged (default: the preset's)")
+    add("--simulated", type=positive, metavar="N", help="images that each model simulates, for BDMC")
+    add(
+        "--importance", type=positive, metavar="N",
+        help="make -ELBO and the importance NLL here for each of the first N images, whatever Table 1 has",
+    )  # fmt: skip
+    add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
+    add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
+    add("--out", type=folder, metavar="DIR", help="output folder (default: results/judge/PRESET)")
+    add("--cores", type=positive, metavar="N", help="cores of this call; 1 for one call a core (default: all)")
+    add("--no-curve", action="store_true", help="leave out the first model's bounds against T")
+    add("--report-only", action="store_true", help="judge nothing; make report and figures from the records")
+    add("--force", action="store_true", help="do again what is asked for, from the start")
+    add("--quiet", action="store_true", help="say nothing of how far it is")
+    args = parser.parse_args(argv)
+    preset = JUDGE_PRESETS[args.preset]
+    changes = {
+        "images": args.images, "simulated": args.simulated, "importance_images": args.importance,
+        "dataset": args.dataset,
+    }  # fmt: skip
+    args.settings = dataclasses.replace(preset, **{k: v for k, v in changes.items() if v is not None})
+    args.out = args.out or ROOT / "results" / "judge" / args.preset
+    return args
+
+
+def judge_models(args) -> dict[str, str]:
+    """Judges what is not judged, then draws the first model's curve; gives what went wrong, by model."""
+    import tensorflow as tf
+
+    from hvae_tf.runs import InlineExecutor, RunStore, run_all
+    from reproduce.judging.digits import make_digits_models
+    from reproduce.judging.display import Display
+    from reproduce.judging.models import find_models
+    from reproduce.judging.work import CurveTask, JudgeTask, load_images
+    from reproduce.table1 import take_cores
+
+    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
+    store = RunStore(args.out)
+    if args.models or args.preset != "quick":
+        models = find_models(args.models or [MODELS])
+        take_cores(args.cores)
+    else:
+        take_cores(args.cores)
+        data = load_images(args.settings.dataset, args.data_dir)
+        models = make_digits_models(args.out, data, afresh=args.force, quiet=args.quiet)
+    tasks = [JudgeTask(model, args.settings, args.data_dir, args.importance is not None) for model in models]
+    curves = [] if args.no_curve else [CurveTask(models[0], args.settings)]
+    stores = {id(task): RunStore(args.out / "curves") for task in curves}
+
+    def left(tasks):
+        return [task for task in tasks if args.force or not task.done(stores.get(id(task), store))]
+
+    tasks, curves = left(tasks), left(curves)
+    if not tasks and not curves:
+        return {}
+    if tasks:
+        load_images(args.settings.dataset, args.data_dir)  # what is wrong with it is said before anything is started
+    display = Display(sum(task.cost for task in (*tasks, *curves)), args.quiet)
+    failures = {}
+    try:
+        for kind, where in ((tasks, store), (curves, RunStore(args.out / "curves"))):
+            kind = [dataclasses.replace(task, display=display) for task in kind]
+            failures |= run_all(kind, where, InlineExecutor(), force=args.force)
+    finally:
+        display.close()
+    return failures
+
+
+def main(argv=None) -> int:
+    """Judges what is missing, then writes the report."""
+    return answer(make_report, parse(argv))
+
+
+def make_report(args) -> int:
+    """Judges what is missing, then writes report and figures; gives the exit status."""
+    import hvae_tf
+    from hvae_tf.runs import RecordError
+    from reproduce.judging.report import summary, write_report
+
+    failures = {}
+    try:
+        if not args.report_only:
+            failures = judge_models(args)
+        written = write_report(args.out)
+        if not written and not failures:
+            raise RecordError(f"{args.out} has no records to report")
+        if written:
+            print(summary(args.out))
+        for path in written:
+            print(path)
+    except (RecordError, hvae_tf.DataError, OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, failure in failures.items():
+        print(f"failed: {name}: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
