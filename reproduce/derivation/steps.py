@@ -11,7 +11,23 @@ import tensorflow as tf
 
 from hvae_tf.densities import DiagonalGaussian, Gaussian, standard_normal_log_prob
 
-HALF_WIDTH, POINTS = 7.0, 561  # a spacing of 0.025, below a quarter of any standard deviation met
+HALF_WIDTH, POINTS = 6.0, 401  # a spacing of 0.03
+
+
+EVIDENCE = r"\log p_\theta(x) = \log \int p_\theta(x \mid z)\, p(z)\, dz"
+BOUND = r"F_\theta(q) = E_{q(z \mid x)} \log \frac{p_\theta(x, z)}{q(z \mid x)}"
+JENSEN = r"\log p_\theta(x) - F_\theta(q) = D_{KL}(q(z \mid x) \Vert p_\theta(z \mid x)) \ge 0"
+SPLIT = r"F_\theta(q) = E_q \log p_\theta(x \mid z) - D_{KL}(q(z \mid x) \Vert p(z))"
+CLOSED = r"D_{KL}(q \Vert p(z)) = \frac12 \sum_i (\mu_i^2 + \sigma_i^2 - 1 - \log \sigma_i^2)"
+LOTUS = r"E_{p_\psi(v)} f(v) = E_{p(\epsilon)} f(g_\psi(\epsilon)),\ f = \log p_\theta(x \mid \cdot)"
+TITLES = {
+    EVIDENCE: "The evidence, an integral over z",
+    BOUND: "The bound",
+    JENSEN: "What Jensen's inequality loses",
+    SPLIT: "The bound, split in two",
+    CLOSED: "The divergence in closed form",
+    LOTUS: "Reparameterisation and LOTUS",
+}
 
 
 class Step(NamedTuple):
@@ -85,7 +101,7 @@ class Integrals(NamedTuple):
 
     def divergence(self, q0: Gaussian) -> np.ndarray:
         """KL(q(z|x) || p(z|x)), ``[n]``."""
-        log_q = self.log_density(q0)
+        log_q = self.log_density(double(q0))
         return self.expectation(log_q, log_q - self.log_posterior()).numpy()
 
 
@@ -121,7 +137,7 @@ def steps(model, x, draws: int, seed: int) -> list[Step]:
     target, q0 = model.target(sampler.x), sampler.q0
     log_q = integrals.log_density(double(q0))
     log_p = float(integrals.log_evidence().mean())
-    gap = float(integrals.divergence(double(q0)).mean())
+    gap = float(integrals.divergence(q0).mean())
     log_joint = integrals.log_likelihood + integrals.log_prior
 
     def exactly(values):
@@ -134,22 +150,17 @@ def steps(model, x, draws: int, seed: int) -> list[Step]:
     term, term_error = sampler.mean(lambda z, log_q: target.log_likelihood(z))
     kl, kl_error = sampler.mean(lambda z, log_q: log_q - standard_normal_log_prob(z))
     f, f_error = sampler.mean(lambda z, log_q: target.log_likelihood(z))
-    grid, draw = "integral over z", f"{draws} draws an event"
-    return [
-        Step("The evidence, an integral over z", r"\log p_\theta(x) = \log \int p_\theta(x|z)\, p(z)\, dz",
-             float(estimate.value.mean()), f"importance sampling, {draw}", log_p, grid, evidence_error),
-        Step("The bound", r"F_\theta(q) = E_{q(z|x)} \log \frac{p_\theta(x, z)}{q(z|x)}",
-             bound, draw, exactly(log_joint - log_q), grid, bound_error),
-        Step("What Jensen's inequality loses", r"\log p_\theta(x) - F_\theta(q) = D_{KL}(q(z|x) \| p_\theta(z|x)) \ge 0",
-             log_p - bound, f"integral less {draw}", gap, grid, bound_error),
-        Step("The bound, split in two", r"F_\theta(q) = E_q \log p_\theta(x|z) - D_{KL}(q(z|x) \| p(z))",
-             bound, draw, term - closed, "other draws of the first term, closed KL", float(np.hypot(bound_error, term_error))),
-        Step("The divergence in closed form", r"D_{KL}(q \| p(z)) = \frac12 \sum_i (\mu_i^2 + \sigma_i^2 - 1 - \log \sigma_i^2)",
-             kl, draw, closed, "closed form", kl_error),
-        Step("Reparameterisation and LOTUS", r"E_{p_\psi(v)} f(v) = E_{p(\epsilon)} f(g_\psi(\epsilon)),\ f = \log p_\theta(x|\cdot)",
-             exactly(integrals.log_likelihood), grid, f, f"mean over epsilon, {draw}", f_error),
-        *gradients(model, integrals, sampler),
-    ]  # fmt: skip
+    both_errors = float(np.hypot(bound_error, term_error))
+    integral, draw = "integral over z", f"{draws} draws an event"
+    sides: list[tuple[str, float, str, float, str, float]] = [
+        (EVIDENCE, float(estimate.value.mean()), f"importance sampling, {draw}", log_p, integral, evidence_error),
+        (BOUND, bound, draw, exactly(log_joint - log_q), integral, bound_error),
+        (JENSEN, log_p - bound, f"integral less {draw}", gap, integral, bound_error),
+        (SPLIT, bound, draw, term - closed, "other draws of the first term, closed KL", both_errors),
+        (CLOSED, kl, draw, closed, "closed form", kl_error),
+        (LOTUS, exactly(integrals.log_likelihood), integral, f, f"mean over epsilon, {draw}", f_error),
+    ]
+    return [Step(TITLES[equation], equation, *rest) for equation, *rest in sides] + gradients(model, integrals, sampler)
 
 
 def gradients(model, integrals: Integrals, sampler: Sampler) -> list[Step]:
@@ -182,14 +193,11 @@ def gradients(model, integrals: Integrals, sampler: Sampler) -> list[Step]:
     found = [[g.numpy() for g in one(noise)] for noise in sampler.noise()]
     names = [rf"\partial / \partial {symbol}_{i + 1}" for symbol in (r"\mu", r"\log\sigma") for i in range(2)]
     rows = []
-    for which, how in enumerate(("of f(g(epsilon))", "by the score function")):
+    for which, how in enumerate(("reparameterised", "by the score function")):
         draws = np.array([pair[which] for pair in found], np.float64).reshape(len(found), -1)
-        errors = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
-        for i, name in enumerate(names):
-            rows.append(
-                Step(
-                    f"Its gradient {how}", rf"{name}\ E_{{p_\psi(v)}} f(v)", float(exact.ravel()[i]),
-                    "gradient of the integral", float(draws[:, i].mean()), f"mean of {len(draws)} gradients", float(errors[i]),
-                )  # fmt: skip
-            )
+        means, errors = draws.mean(axis=0), draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+        for name, left, right, error in zip(names, exact.ravel(), means, errors, strict=True):
+            equation = rf"{name}\ E_{{p_\psi(v)}} f(v)"
+            sides = float(left), "gradient of the integral", float(right), f"mean of {len(draws)} gradients"
+            rows.append(Step(f"The gradient, {how}", equation, *sides, float(error)))
     return rows

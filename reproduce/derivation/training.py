@@ -4,7 +4,7 @@ import keras
 
 import hvae_tf
 
-BATCH_SIZE, HIDDEN, LEARNING_RATE = 50, (128,), 2e-3
+BATCH_SIZE, HIDDEN, LEARNING_RATE = 50, (128,), 5e-3
 
 
 def make(data, latent_size: int, seed: int, *, covariance="diagonal", **choices) -> hvae_tf.VAE:
@@ -22,4 +22,4 @@ def train(model, data, start: int, stop: int, seed: int) -> None:
         return
     batches = hvae_tf.TrainBatches(data, batch_size=BATCH_SIZE, seed=seed)
     first, last = (epoch * batches.steps_per_epoch for epoch in (start, stop))
-    model.fit(batches.dataset(first, last), epochs=1, verbose=0)
+    model.fit(batches.dataset(first, last), epochs=1, verbose=0, shuffle=False)

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.bounds.estimators import ElboEstimator
-from hvae_tf.densities import standard_normal_log_prob
 
 LIBRARY = {
     "analytic KL": ("analytic", "standard"),
@@ -26,7 +25,7 @@ class Noise(NamedTuple):
         estimator: Its name.
         epochs: Of training before.
         variance: Trace of the covariance of the encoder's gradient of the mean bound of the events.
-        variance_error: Its standard error, over draws.
+        variance_error: The standard error of that, over draws.
         value_deviation: Standard deviation of that mean bound, nats.
         mean_deviation: How far the gradient's mean lies from that of the analytic KL, in standard errors: the worst of
             ten random directions.
@@ -95,10 +94,6 @@ def measure(model, x, epochs: int, draws: int, seed: int) -> list[Noise]:
         difference = gradients @ directions.T - reference
         error = difference.std(axis=0, ddof=1) / np.sqrt(draws)
         worst = float(np.max(np.abs(difference.mean(axis=0)) / error)) if np.all(error > 0) else 0.0
-        found.append(
-            Noise(
-                name, epochs, float(squares.mean()), float(squares.std(ddof=1) / np.sqrt(draws)),
-                float(values.std(ddof=1)), worst,
-            )  # fmt: skip
-        )
+        variance, variance_error = squares.mean(), squares.std(ddof=1) / np.sqrt(draws)
+        found.append(Noise(name, epochs, float(variance), float(variance_error), float(values.std(ddof=1)), worst))
     return found
