@@ -72,7 +72,7 @@ class JudgePreset:
             "prior": dataclasses.asdict(self.prior),
             "importance_samples": IMPORTANCE_SAMPLES,
             "elbo_samples": ELBO_SAMPLES,
-            "seed": self.seed,
+            "noise_seed": self.seed,
         }
 
     def amounts(self) -> dict[str, int]:

@@ -1,0 +1,351 @@
+"""The judge's script: end to end, resumed, with more images, damaged files, read-only folders, and its errors."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import hvae_tf
+from hvae_tf.data import load
+from hvae_tf.runs import RecordError, RunStore, make_record, read_record, write_record
+from reproduce import judge
+from reproduce.judging import presets
+from reproduce.judging.blocks import Blocks
+from reproduce.judging.digits import make_digits_models
+from reproduce.judging.display import clock
+from reproduce.judging.findings import Findings, Mean, paired
+from reproduce.judging.models import JudgedModel, cell_label, find_models, split_name
+from reproduce.judging.presets import Chains, JudgePreset
+from reproduce.judging.report import page, write_report
+from tests.reproduce.mnist_records import run_record
+from tests.unprivileged import unprivileged
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = JudgePreset(
+    "digits", 6, 3, 2, 5, chains=Chains("encoder", 4, 3, 2), prior=Chains("prior", 5, 3, 2),
+    curve_temperatures=(2, 4), curve_simulated=3,
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A preset small enough to judge within a test, in blocks of four images."""
+    monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", TINY)
+    monkeypatch.setattr("reproduce.judging.work.IMAGES_PER_BLOCK", 4)
+    monkeypatch.setattr("reproduce.judging.work.IMPORTANCE_SAMPLES", 7)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a VAE and an HVAE for digits, trained for one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    make_digits_models(folder, load("digits"), epochs=1, quiet=True)
+    return folder / "models"
+
+
+def command(models, out, *more):
+    return ["--preset", "tiny", "--models", str(models), "--out", str(out), "--quiet", *more]
+
+
+def of_a_block(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder / "work").rglob("*.json")}
+
+
+def test_script_end_to_end_twice_and_with_more_images(tiny, models, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert judge.main(command(models, out)) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed[: printed.index(str(out))].splitlines())) <= 80
+    text = (out / "judge.md").read_text()
+    for phrase in ("HVAE, K = 3", "Differences to the VAE", "first 6 of 297 test images"):
+        assert phrase in " ".join(text.split())
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("|"))
+    for name in ("bounds.png", "importance.png"):
+        assert (out / name).stat().st_size > 5000
+    results = read_record(out / "vae-seed0.json")["results"]
+    model, x = keras.models.load_model(models / "vae-seed0.keras"), load("digits").binarised("test")
+    found = model.annealed_log_likelihood(x[:4], seed=0, batch_size=4, **dataclasses.asdict(TINY.chains))
+    np.testing.assert_allclose(results["per_image"]["ais"][:4], -found.estimate.value, atol=6e-5)
+    assert results["ais"] == pytest.approx(np.mean(results["per_image"]["ais"]))
+    both = np.array([results["simulated_per_image"][name] for name in ("lower", "upper")])
+    assert results["gap"] == pytest.approx((both[1] - both[0]).mean())
+    assert [len(results["per_image"][name]) for name in ("ais", "nll", "neg_elbo")] == [6, 5, 5]
+    assert results["acceptance"][0] <= results["acceptance"][1] <= 1.0
+
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert judge.main(command(models, out)) == 0
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    # more images: what was judged is not judged again, but for the block that was cut short
+    blocks = of_a_block(out)
+    assert judge.main(command(models, out, "--images", "9", "--no-curve")) == 0
+    after = read_record(out / "vae-seed0.json")["results"]
+    assert after["per_image"]["ais"][:4] == results["per_image"]["ais"][:4]
+    assert (len(after["per_image"]["ais"]), after["gap"]) == (9, results["gap"])
+    changed = {path.name for path, stamp in of_a_block(out).items() if blocks.get(path) != stamp}
+    assert changed == {"ais-encoder-4.json", "ais-encoder-8.json"}
+
+
+def test_a_stopped_call_goes_on_to_the_same_record(tiny, models, tmp_path, monkeypatch, capsys):
+    """Ctrl-C after some blocks, and a block that was damaged meanwhile."""
+    arguments = command(models / "vae-seed0.keras", tmp_path / "whole", "--no-curve")
+    assert judge.main(arguments) == 0
+    get, made = Blocks.get, []
+
+    def stopping(self, name, *args):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(name)
+        return get(self, name, *args)
+
+    stopped = command(models / "vae-seed0.keras", tmp_path / "stopped", "--no-curve")
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Blocks, "get", stopping)
+        assert judge.main(stopped) == 130
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "goes on from there" in said[0]
+    assert not (tmp_path / "stopped" / "vae-seed0.json").exists()
+    before = of_a_block(tmp_path / "stopped")
+    assert len(before) == 3
+    damaged = next(path for path in before if path.name == "ais-encoder-0.json")
+    damaged.write_text(damaged.read_text()[:100])
+    assert judge.main(stopped) == 0
+    assert [p for p, stamp in of_a_block(tmp_path / "stopped").items() if before.get(p) == stamp and p != damaged]
+    whole, resumed = (read_record(tmp_path / name / "vae-seed0.json") for name in ("whole", "stopped"))
+    for record in (whole, resumed):
+        del record["results"]["seconds"]
+    assert resumed["results"] == whole["results"]
+
+
+def test_what_a_killed_call_left_is_taken_up(models, tmp_path):
+    """kill -9 between two blocks of the quick preset."""
+    arguments = ["--preset", "quick", "--out", str(tmp_path), "--models", str(models / "vae-seed0.keras")]
+    arguments += ["--images", "55", "--simulated", "5", "--importance", "5", "--no-curve", "--quiet"]
+    script = [sys.executable, str(ROOT / "reproduce" / "judge.py"), *arguments]
+    with subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        began = time.monotonic()
+        while not list(tmp_path.rglob("ais-encoder-0.json")) and time.monotonic() - began < 120:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = of_a_block(tmp_path)
+    assert kept
+    assert not (tmp_path / "vae-seed0.json").exists()
+    assert judge.main(arguments) == 0
+    assert {path: of_a_block(tmp_path)[path] for path in kept} == kept
+    assert (tmp_path / "vae-seed0.json").exists()
+
+
+def test_a_finished_folder_can_be_read_only(tiny, models, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = command(models / "vae-seed0.keras", out, "--no-curve")
+    assert judge.main(arguments) == 0
+    with unprivileged(out, out / "work", out / "work" / "vae-seed0"):
+        assert judge.main(arguments) == 0
+        assert judge.main([*arguments, "--report-only"]) == 0
+        capsys.readouterr()
+        assert judge.main([*arguments, "--images", "7"]) == 1
+    assert "ermission denied" in capsys.readouterr().err
+
+
+def test_a_model_saved_anew_is_not_judged_again(tiny, models, tmp_path):
+    path = tmp_path / "models" / "vae-seed0.keras"
+    path.parent.mkdir()
+    path.write_bytes((models / path.name).read_bytes())
+    arguments = command(path, tmp_path / "out", "--no-curve")
+    assert judge.main(arguments) == 0
+    before = read_record(tmp_path / "out" / "vae-seed0.json")["results"]
+    model = keras.models.load_model(path)
+    path.unlink()
+    time.sleep(2.1)  # an archive's times are in steps of two seconds
+    model.save(path)
+    assert JudgedModel(path).digest() != before["file"]
+    blocks = of_a_block(tmp_path / "out")
+    assert judge.main(arguments) == 0
+    after = read_record(tmp_path / "out" / "vae-seed0.json")["results"]
+    assert {**after, "file": None} == {**before, "file": None}
+    assert after["file"] == JudgedModel(path).digest()
+    assert of_a_block(tmp_path / "out") == blocks
+    # other weights are another model
+    model.decoder.set_weights([weight + 0.1 for weight in model.decoder.get_weights()])
+    model.save(path)
+    assert judge.main(arguments) == 0
+    assert read_record(tmp_path / "out" / "vae-seed0.json")["results"]["ais"] != before["ais"]
+
+
+def test_table_1_is_quoted_and_lends_its_values_of_single_images(tiny, models, tmp_path):
+    """A record beside the folder of models has what is not made again."""
+    (tmp_path / "models").mkdir()
+    path, data = tmp_path / "models" / "vae-seed0.keras", load("digits")
+    path.write_bytes((models / "vae-seed0.keras").read_bytes())
+    record = run_record("vae", 0, [30.0, 31.0], images=8, of=297, per_image=np.arange(8.0))
+    RunStore(tmp_path).write({**record, "data_fingerprint": data.fingerprint})
+    assert judge.main(command(path, tmp_path / "judge", "--no-curve")) == 0
+    results = read_record(tmp_path / "judge" / "vae-seed0.json")["results"]
+    assert results["per_image"]["nll"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert (results["table1"]["nll"], results["own_importance"]) == ([30.0, 31.0], False)
+    assert "| 30.50 | 8 |" in (tmp_path / "judge" / "judge.md").read_text()
+    assert judge.main(command(path, tmp_path / "judge", "--no-curve", "--importance", "3")) == 0
+    results = read_record(tmp_path / "judge" / "vae-seed0.json")["results"]
+    assert (len(results["per_image"]["nll"]), results["own_importance"]) == (3, True)
+    RunStore(tmp_path).write({**record, "data_fingerprint": "other"})
+    assert judge.main(command(path, tmp_path / "other", "--no-curve")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--out", ""], "name is empty"),
+        (["--models", ""], "name is empty"),
+        (["--images", "0"], "at least 1"),
+        (["--preset", "long"], "quick"),
+    ],
+)
+def test_wrong_arguments_are_answered_at_once(arguments, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        judge.main(arguments)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_wrong_models_are_answered_in_one_line(tiny, models, tmp_path, capsys):
+    for path, said in (
+        (tmp_path / "none.keras", "no .keras file"),
+        (tmp_path, "has no .keras files"),
+    ):
+        assert judge.main(command(path, tmp_path / "out")) == 1
+        assert said in capsys.readouterr().err.strip()
+    damaged = tmp_path / "damaged.keras"
+    damaged.write_bytes((models / "vae-seed0.keras").read_bytes()[:1000])
+    assert judge.main(command(damaged, tmp_path / "out", "--no-curve")) == 1
+    assert f"failed: damaged: RecordError: {damaged} is damaged" in capsys.readouterr().err
+    other = tmp_path / "models" / "vae-seed0.keras"
+    other.parent.mkdir()
+    other.write_bytes(b"")
+    with pytest.raises(RecordError, match="one name"):
+        find_models([models, other])
+    wide = hvae_tf.VAE(hvae_tf.dense_encoder(3, 2, (4,)), hvae_tf.dense_decoder(3, 2, (4,)))
+    wide.save(tmp_path / "wide.keras")
+    assert judge.main(command(tmp_path / "wide.keras", tmp_path / "out", "--no-curve")) == 1
+    assert "is a model of events (3,)" in capsys.readouterr().err
+    assert judge.main(command(models, tmp_path / "empty", "--report-only")) == 1
+    assert "no records to report" in capsys.readouterr().err
+
+
+def test_records_of_another_kind_are_left_alone(tiny, models, tmp_path, monkeypatch, capsys):
+    arguments = command(models / "vae-seed0.keras", tmp_path, "--no-curve")
+    assert judge.main(arguments) == 0
+    monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", dataclasses.replace(TINY, seed=1))
+    assert judge.main(arguments) == 1
+    assert "noise_seed=0 there, 1 asked" in capsys.readouterr().err
+    assert judge.main([*arguments, "--force"]) == 0
+    record = read_record(tmp_path / "vae-seed0.json")
+    del record["results"]["per_image"]["nll"]
+    write_record(tmp_path / "vae-seed0.json", record)
+    assert judge.main([*arguments, "--report-only"]) == 1
+    said = capsys.readouterr().err
+    assert "vae-seed0.json: results.per_image.nll" in said
+    assert "delete the file" in said
+
+
+# ------------------------------------------------------------------------------------------------------- the findings
+
+
+def judged(name, ais, nll, seed=0, **changes):
+    """A record of the judge, made up."""
+    ais, nll = np.asarray(ais, float), np.asarray(nll, float)
+    results = {
+        "amounts": {"images": len(ais), "simulated": 3, "prior_images": 2, "importance_images": len(nll)},
+        "of": 10, "ais": ais.mean(), "ais_standard_error": 0.1, "ais_chains_standard_error": 0.1,
+        "effective_chains": {"lowest": 3.0, "median": 6.0}, "acceptance": [0.5, 0.7],
+        "prior": {"ais": ais[:2].mean() + 0.5, "per_image": (ais[:2] + 0.5).tolist()},
+        "lower": -90.2, "upper": -90.0, "gap": 0.2, "gap_standard_error": 0.05, "gap_largest": 0.4, "seconds": 9.0,
+        "per_image": {"ais": ais, "nll": nll, "neg_elbo": nll + 3.0}, "table1": {},
+    }  # fmt: skip
+    return make_record(
+        name, configuration=TINY.configuration(), seed=seed, data_fingerprint="0", history={}, wall_seconds=1.0,
+        results={**results, **changes},
+    )  # fmt: skip
+
+
+def test_differences_are_taken_image_by_image(seed):
+    """Images differ by 25 nats, models by half a nat: only paired is it seen."""
+    random = np.random.default_rng(seed)
+    images = 90.0 + 25.0 * random.standard_normal(400)
+    noise = 0.5 * random.standard_normal((3, 400))
+    findings = Findings([
+        judged("k5-free-seed0", images - 0.5 + noise[0], images[:100]),
+        judged("vae-seed0", images + noise[1], images[:100] + 0.1),
+        judged("vae-seed1", (images + noise[2])[:300], images[:100] + 0.1, seed=1),
+    ])  # fmt: skip
+    difference = findings.difference("k5-free", "ais")
+    expected = (images - 0.5 + noise[0])[:300] - (images + noise[1:].mean(axis=0))[:300]
+    assert difference == pytest.approx(Mean.of(expected))
+    assert (difference.images, difference.told_apart) == (300, True)
+    assert abs(difference.value + 0.5) < 5.0 * difference.error < 1.0
+    assert findings.difference("k5-free", "nll").value == pytest.approx(-0.1)
+    assert findings.difference("k1-fixed", "ais") is None
+    assert [record["name"] for record in findings.records] == ["vae-seed0", "vae-seed1", "k5-free-seed0"]
+    text = page(findings)
+    assert "1 and 2" in text
+    assert "standard deviation over seeds" in text
+    # a planted error: pairing lost, and nothing is told apart any more
+    shuffled = judged("k5-free-seed0", random.permutation(images) - 0.5, images[:100])
+    assert not Findings([shuffled, *findings.records[:2]]).difference("k5-free", "ais").told_apart
+
+
+def test_what_the_sampler_misses_is_paired_too():
+    record = judged("vae-seed0", [100.0, 50.0, 80.0], [100.4, 50.6])
+    assert paired(record, "nll").value == pytest.approx(0.5)
+    assert paired(record, "nll").images == 2
+    assert paired(record, "neg_elbo").value == pytest.approx(3.5)
+
+
+def test_unlike_records_are_not_reported_together(tmp_path):
+    store = RunStore(tmp_path)
+    store.write(judged("vae-seed0", [1.0, 2.0], [1.0, 2.0]))
+    assert len(write_report(tmp_path)) == 3  # no curve
+    store.write({**judged("k5-free-seed0", [1.0, 2.0], [1.0, 2.0]), "data_fingerprint": "1"})
+    with pytest.raises(RecordError, match="unlike data"):
+        write_report(tmp_path)
+
+
+def test_a_block_is_a_function_of_its_key(tmp_path):
+    blocks, calls = Blocks(tmp_path, {"weights": "a"}), []
+
+    def make():
+        calls.append(1)
+        return {"ais": np.array([1.00004, 2.0]), "acceptance": np.array([0.5, 0.6, 0.7])}
+
+    first = blocks.get("b", {"seed": 0}, 2, make)
+    assert (first.made, first.arrays["ais"].tolist()) == (True, [1.0, 2.0])
+    assert not blocks.get("b", {"seed": 0}, 2, make).made
+    path = tmp_path / "b.json"
+    whole = json.loads(path.read_text())
+    for wrong in (
+        "", "[]", "{}", json.dumps({**whole, "arrays": {"ais": [1.0]}}), json.dumps({**whole, "arrays": {}}),
+        json.dumps({**whole, "seconds": "x"}), json.dumps({**whole, "arrays": {"ais": ["1", "2"]}}),
+    ):  # fmt: skip
+        path.write_text(wrong)
+        assert blocks.get("b", {"seed": 0}, 2, make).made
+    assert blocks.get("b", {"seed": 1}, 2, make).made
+    assert Blocks(tmp_path, {"weights": "b"}).get("b", {"seed": 1}, 2, make).made
+    assert len(calls) == 10
+
+
+def test_names():
+    assert [split_name(name) for name in ("k5-free-seed12", "mine", "seed0", "a-seedling")] == [
+        ("k5-free", 12), ("mine", 0), ("seed0", 0), ("a-seedling", 0),
+    ]  # fmt: skip
+    assert cell_label("vae") == "VAE"
+    assert cell_label("mine") == "mine"
+    assert cell_label("hvae-k3", lines=True).count("\n") == 1
+    assert [clock(seconds) for seconds in (5, 245.4, 3845)] == ["0:05", "4:05", "1:04:05"]
