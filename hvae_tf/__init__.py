@@ -10,7 +10,7 @@ from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_size
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, FullGaussian
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempering import (
@@ -59,6 +59,7 @@ __all__ = [
     "FlowResult",
     "FlowVAE",
     "FreeTempering",
+    "FullGaussian",
     "GaussianOffsetTarget",
     "HamiltonianFlow",
     "IdentityFlow",

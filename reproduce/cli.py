@@ -49,11 +49,20 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
-def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Does the work and gives its exit status; an interrupt is answered in one line, whenever it comes."""
+def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, stopped: str | None = None) -> int:
+    """Does the work and gives its exit status; an interrupt is answered in one line, whenever it comes.
+
+    Args:
+        work: Of the arguments.
+        args: The command line's.
+        stopped: What an interrupt leaves, for work that keeps no records.
+    """
     try:
         return work(args)
     except KeyboardInterrupt:
+        if stopped:
+            print(f"\nstopped; {stopped}", file=sys.stderr)
+            return 130
         further = "the same command goes on from there"
         if args.force:
             further = "call again without --force to go on, or with it to start again"

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.temperatures import temperature_schedule
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, FullGaussian, Gaussian
 from hvae_tf.targets.sharded import ShardedTarget
 from hvae_tf.targets.target import Target
 
@@ -23,6 +23,7 @@ class Annealer:
         data_signature: A `tf.TensorSpec` ``[None, ...]`` for each of the data.
         event_size: l.
         dtype: Of z.
+        start: The kind of Gaussian that chains start from: `DiagonalGaussian` or `FullGaussian`.
     """
 
     def __init__(
@@ -31,14 +32,18 @@ class Annealer:
         data_signature: Sequence[tf.TensorSpec],
         event_size: int,
         dtype=tf.float32,
+        *,
+        start: type[Gaussian] = DiagonalGaussian,
     ):
         self.event_size = event_size
         self.dtype = tf.as_dtype(dtype)
+        self.start = start
         data = tuple(data_signature)
         latents = tf.TensorSpec([None, event_size], self.dtype)
         vector, matrix = tf.TensorSpec([None], self.dtype), tf.TensorSpec([None, None], self.dtype)
         count, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        start = DiagonalGaussian(latents, latents)
+        matrices = tf.TensorSpec([None, event_size, event_size], self.dtype)
+        start_signature = start(latents, matrices if start is FullGaussian else latents)
 
         def graph(function, *more):
             def run(data, start, seed, temperatures, num_chains, num_leapfrog_steps, *more):
@@ -46,7 +51,7 @@ class Annealer:
                 settings = {"temperatures": temperatures, "num_chains": num_chains}
                 return function(target, start, *more, seed, num_leapfrog_steps=num_leapfrog_steps, **settings)
 
-            signature = (data, start, pair, vector, count, count, *more)
+            signature = (data, start_signature, pair, vector, count, count, *more)
             return tf.function(run, input_signature=signature, autograph=False)
 
         def with_step_sizes(function):
@@ -70,7 +75,7 @@ class Annealer:
         if isinstance(temperatures, (int, np.integer)):
             temperatures = temperature_schedule(temperatures)
         seed = tf.convert_to_tensor([0, seed] if isinstance(seed, (int, np.integer)) else seed, tf.int32)
-        start = DiagonalGaussian(*(tf.cast(tensor, self.dtype) for tensor in start))
+        start = self.start(*(tf.cast(tensor, self.dtype) for tensor in start))
         counts = (tf.constant(count, tf.int32) for count in (num_chains, num_leapfrog_steps))
         return tuple(data), start, seed, tf.cast(np.asarray(temperatures), self.dtype), *counts
 
@@ -79,7 +84,7 @@ class Annealer:
 
         Args:
             data: The tensors that `make_target` takes, ``[B, ...]``.
-            start: `DiagonalGaussian` of ``[B, l]``; `standard_normal` for the prior.
+            start: A Gaussian of ``[B, l]``, of this annealer's kind; `standard_normal` for the prior.
             seed: An int, or an int32 pair.
             temperatures: T, or b_0..b_T.
             num_chains: C.

@@ -77,7 +77,7 @@ def ais(
 
     Args:
         target: log p(x, z), for z ``[C, ..., l]``.
-        start: pi_0: an encoder's `DiagonalGaussian` with ``[..., l]``, or `standard_normal` of that shape.
+        start: pi_0: an encoder's Gaussian with ``[..., l]``, or `standard_normal` of that shape.
         seed: An int, or an int32 pair; all noise is a function of it.
         step_sizes: eps in units of the start's standard deviations, at b_1..b_(T-1): ``[T - 1, ...]``, as
             `tune_step_sizes` gives them, ``[T - 1]``, or a number. Not to be tuned with the same seed.

@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import Gaussian
 from hvae_tf.targets.target import Target
 
 
@@ -74,7 +74,7 @@ class Flow(tf.Module, abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def transform(self, target: Target, z: tf.Tensor, noise=(), q0: DiagonalGaussian | None = None, context=None):
+    def transform(self, target: Target, z: tf.Tensor, noise=(), q0: Gaussian | None = None, context=None):
         """Moves z.
 
         Args:
@@ -83,7 +83,7 @@ class Flow(tf.Module, abc.ABC):
             noise: From `noise`; zeros of its structure are the centre.
             q0: What z_0 was drawn from, for flows that bridge from there to the target.
             context: ``[B, c]``, what the encoder says of x, for flows with amortised parameters; a model gives mean and
-                log standard deviation of q0 in one tensor.
+                log standard deviation of q0 in one tensor (of a full covariance, the marginal ones).
 
         Returns:
             `FlowResult`.
@@ -91,6 +91,11 @@ class Flow(tf.Module, abc.ABC):
         Raises:
             ValueError: If sizes do not agree.
         """
+
+    @property
+    def moves_z(self) -> bool:
+        """Whether z_K may be another than z_0; False promises that it is not."""
+        return True
 
     def diagnostics(self) -> dict[str, tf.Tensor]:
         """Numbers that tell how the flow stands, by name: for reports of divergence and callbacks."""
@@ -109,6 +114,10 @@ class Flow(tf.Module, abc.ABC):
 @keras.saving.register_keras_serializable("hvae_tf")
 class IdentityFlow(Flow):
     """No flow at all: mean-field variational inference, as a row of every table of flows."""
+
+    @property
+    def moves_z(self) -> bool:
+        return type(self).transform is not IdentityFlow.transform  # what is derived from it may
 
     def transform(self, target, z, noise=(), q0=None, context=None):
         self.check_target(target)

@@ -15,7 +15,7 @@ from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.bounds.annealing import AISResult, Bounds, bidirectional_bounds, warn_of_few_chains
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.checks import check_count
-from hvae_tf.densities import DiagonalGaussian, standard_normal
+from hvae_tf.densities import DiagonalGaussian, FullGaussian, Gaussian, standard_normal
 from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 _ANNEAL, _SIMULATE = 7, 8  # streams of noise; `Inference` has those below
@@ -49,7 +49,7 @@ class AnnealingSettings(NamedTuple):
 class Annealing(ModelParts):
     """The methods of a `FlowVAE` that judge its decoder."""
 
-    _annealing_graphs: Annealer | None = None
+    _annealing_graphs: tuple[Annealer, ...] = ()  # one for each kind of start
 
     def annealed_log_likelihood(
         self, x, start: str = "encoder", *, num_chains: int = 8, num_temperatures: int = 100,
@@ -143,7 +143,8 @@ class Annealing(ModelParts):
 
     def _annealed(self, x, start, settings, seed, z_exact=None):
         """The forward chains of a batch, or, from exact posterior draws, forward and reverse chains."""
-        annealer, pi_0 = self._annealer(), self._start(x, start)
+        pi_0 = self._start(x, start)
+        annealer = self._annealer(pi_0)
         lengths = {
             "temperatures": settings.num_temperatures,
             "num_chains": settings.num_chains,
@@ -156,18 +157,22 @@ class Annealing(ModelParts):
             return forward
         return forward, annealer.reverse([x], pi_0, z_exact, fold_in(seed, _REVERSE), **lengths)
 
-    def _start(self, x, start) -> DiagonalGaussian:
+    def _start(self, x, start) -> Gaussian:
         if start == "encoder":
             return self._encode_graph(x)
         return standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype))
 
-    def _annealer(self) -> Annealer:
-        """The graphs, made when they are first asked for."""
-        if self._annealing_graphs is None:
-            dtype = tf.as_dtype(self.variable_dtype)
-            signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
-            self._annealing_graphs = Annealer(self.target, signature, self.latent_size, dtype)
-        return self._annealing_graphs
+    def _annealer(self, start: Gaussian) -> Annealer:
+        """The graphs for starts of this kind, made when they are first asked for."""
+        for annealer in self._annealing_graphs:
+            if isinstance(start, annealer.start):
+                return annealer
+        kind = FullGaussian if isinstance(start, FullGaussian) else DiagonalGaussian
+        dtype = tf.as_dtype(self.variable_dtype)
+        signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
+        annealer = Annealer(self.target, signature, self.latent_size, dtype, start=kind)
+        self._annealing_graphs = (*self._annealing_graphs, annealer)
+        return annealer
 
 
 def _joined(results: list[AISResult]) -> AISResult:

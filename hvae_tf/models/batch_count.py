@@ -1,4 +1,4 @@
-"""The number of batches that a model was trained on, which its training noise is a function of."""
+"""The numbers of batches that a model was trained on, and evaluated on, which its noise is a function of."""
 
 import keras
 
@@ -44,3 +44,18 @@ class BatchCount:
         super().load_own_variables({key: store[key] for key in store.keys() if key != KEY})  # noqa: SIM118
         if KEY in store.keys():  # noqa: SIM118
             self.batches_seen.assign(store[KEY])  # files of version 0.1 have none
+
+
+@keras.saving.register_keras_serializable("hvae_tf")
+class BatchCounter(keras.metrics.Metric):
+    """How many batches there were since the metrics were reset: the step of an evaluation."""
+
+    def __init__(self, name="batches", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.count = self.add_variable((), initializer="zeros", dtype="int32", name="count")
+
+    def update_state(self):
+        self.count.assign_add(1)
+
+    def result(self):
+        return self.count.value

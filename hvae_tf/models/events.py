@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_seed
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, Gaussian, gaussian
 from hvae_tf.targets.likelihoods import Likelihood
 
 
@@ -35,7 +35,11 @@ class ModelParts:
 
 
 def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
-    """The shape of an event and l of an encoder; raises ValueError where it gives no (mean, standard deviation)."""
+    """The shape of an event and l of an encoder.
+
+    Raises:
+        ValueError: Where it gives neither (mean, standard deviation) nor (mean, Cholesky factor).
+    """
     try:
         input_shape, output_shapes = tuple(encoder.input_shape), list(encoder.output_shape)
     except AttributeError:
@@ -44,14 +48,21 @@ def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
             "x = keras.Input([H, W, C]); keras.Model(x, encoder(x))"
         ) from None
     shapes = [tuple(shape) if isinstance(shape, (tuple, list)) else shape for shape in output_shapes]
-    if len(shapes) != 2 or shapes[0] != shapes[1] or not isinstance(shapes[0], tuple) or len(shapes[0]) != 2:
+    mean = shapes[0]
+    kinds = (mean, (*mean, mean[-1])) if isinstance(mean, tuple) and len(mean) == 2 else ()
+    if len(shapes) != 2 or shapes[1] not in kinds:
         raise ValueError(
-            f"the encoder gives outputs of shape {encoder.output_shape}; "
-            "expected a mean and a standard deviation, both (None, l)"
+            f"the encoder gives outputs of shape {encoder.output_shape}; expected a mean and a standard deviation, "
+            "both (None, l), or a mean and a Cholesky factor (None, l, l)"
         )
     if len(input_shape) < 2 or None in input_shape[1:]:
         raise ValueError(f"the encoder takes inputs of shape {input_shape}; expected (None, ...), all sizes known")
-    return input_shape[1:], shapes[0][-1]
+    return input_shape[1:], mean[-1]
+
+
+def gaussian_spec(encoder, dtype) -> Gaussian:
+    """What q0 of this encoder looks like to a graph: a Gaussian of tensor specs for batches of any size."""
+    return gaussian(*(tf.TensorSpec([None, *shape[1:]], dtype) for shape in encoder.output_shape))
 
 
 def seed_pair(seed, stream: int) -> tf.Tensor:

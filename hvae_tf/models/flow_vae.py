@@ -8,21 +8,21 @@ run that was stopped and resumed is bit for bit the run that was not.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from hvae_tf.bounds.elbo import elbo_sample, log_weight
+from hvae_tf.bounds.estimators import Draw, ElboEstimator
 from hvae_tf.checks import check_count, check_seed
-from hvae_tf.densities import DiagonalGaussian, standard_normal
+from hvae_tf.densities import Gaussian, gaussian, standard_normal
 from hvae_tf.flows.flow import FlowResult, IdentityFlow
 from hvae_tf.models.annealing import Annealing
-from hvae_tf.models.batch_count import BatchCount
-from hvae_tf.models.events import check_encoder, fold_in, seed_pair
+from hvae_tf.models.batch_count import BatchCount, BatchCounter
+from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
-from hvae_tf.models.input_checks import InputChecks, check_standard_deviation, refuse_weights
+from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
@@ -30,38 +30,9 @@ from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
-class Draw(NamedTuple):
-    """Samples of the flow's posterior with all that a bound needs.
-
-    Attributes:
-        q0: q0(z_0|x), of tensors ``[B, l]``.
-        noise: ``[S, B, l]``, of z_0 = mean + standard deviation * noise.
-        result: What the flow gave.
-    """
-
-    q0: DiagonalGaussian
-    noise: tf.Tensor
-    result: FlowResult
-
-
-@keras.saving.register_keras_serializable("hvae_tf")
-class BatchCounter(keras.metrics.Metric):
-    """How many batches there were since the metrics were reset: the step of an evaluation."""
-
-    def __init__(self, name="batches", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.count = self.add_variable((), initializer="zeros", dtype="int32", name="count")
-
-    def update_state(self):
-        self.count.assign_add(1)
-
-    def result(self):
-        return self.count.value
-
-
 @keras.saving.register_keras_serializable("hvae_tf")
 class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
-    """A variational auto-encoder whose posterior is q0(z_0|x) = N(mean, diag sd^2) pushed through any flow.
+    """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
     `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are not
@@ -71,13 +42,18 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
     The decoder runs in inference mode, also in `fit`, see `DecoderTarget`.
 
     Args:
-        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.
+        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``, or
+            (mean, Cholesky factor ``[B, l, l]``): q0 = N(mean, L L^T), of L only the lower triangle being read.
         decoder: Keras model ``[n, l] -> [n, *axes, outputs]``, what the likelihood reads.
         flow: A `Flow` of this model's l and dtype, or a function ``(event_size, dtype=) -> Flow``, such as
             ``functools.partial(PlanarFlow, num_layers=8)``; None for no flow.
         num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
+        kl: Which terms of the ELBO are taken in closed form: ``"analytic"`` (the whole KL(q0, prior), where the flow
+            leaves z), ``"prior-sampled"`` (q0's entropy and what the flow knows; the default), ``"sampled"`` (none; the
+            default with ``gradient="path"``). The mean is the same, see `hvae_tf.bounds.estimators`.
+        gradient: ``"standard"``, or ``"path"``: log q0's own parameters are held ("sticking the landing").
         **kwargs: `name` and `dtype`, as for `keras.Model`.
 
     Attributes:
@@ -91,12 +67,12 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     def __init__(
         self, encoder, decoder, flow=None, *, num_samples: int = 1, likelihood: str | Likelihood = "bernoulli",
-        seed: int = 0, **kwargs,
+        seed: int = 0, kl: str | None = None, gradient: str = "standard", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
-        check_standard_deviation(encoder)
+        check_scale(encoder)
         check_decoder(decoder, self.likelihood, self.event_shape)
         if decoder.input_shape[-1] != self.latent_size:
             raise ValueError(
@@ -108,6 +84,7 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         self.encoder = encoder
         self.decoder = decoder
         self.flow_layer = FlowLayer(self._make_flow(flow), dtype=self.dtype_policy, name="flow")
+        self.estimator = ElboEstimator(kl, gradient, self.flow)
         self.likelihood.build(self.event_shape, self.variable_dtype)
         self.likelihood_layer = ModuleLayer(self.likelihood, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))
@@ -119,7 +96,7 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         events = tf.TensorSpec([None, *self.event_shape], dtype)
         latents = tf.TensorSpec([None, self.latent_size], dtype)
         count, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        batch = events, DiagonalGaussian(latents, latents), count, pair
+        batch = events, gaussian_spec(encoder, dtype), count, pair
         self._encode_graph = _graph(self.posterior, events)
         self._reconstruct_graph = _graph(self.call, events)
         self._decode_graph = _graph(self._decode_mean, latents)
@@ -148,10 +125,10 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     # -- from one batch to bounds -------------------------------------------------------------------------------------
 
-    def posterior(self, x, training=False) -> DiagonalGaussian:
-        """q0(z_0|x), the encoder's, which the flow starts from; of tensors ``[B, l]``."""
-        mean, standard_deviation = self.encoder(x, training=training)
-        return DiagonalGaussian(tf.cast(mean, self.variable_dtype), tf.cast(standard_deviation, self.variable_dtype))
+    def posterior(self, x, training=False) -> Gaussian:
+        """q0(z_0|x), the encoder's, which the flow starts from: a `DiagonalGaussian` or `FullGaussian` ``[B, l]``."""
+        mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in self.encoder(x, training=training))
+        return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
 
     def target(self, x) -> DecoderTarget:
         """Log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
@@ -174,18 +151,16 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     def _draw(self, x, q0, noise, flow_noise) -> Draw:
         """A draw for each row of noise."""
-        return Draw(q0, noise, self._transform(x, q0, q0.sample(noise), flow_noise))
+        z_0 = q0.sample(noise)
+        return Draw(q0, noise, z_0, self._transform(x, q0, z_0, flow_noise))
 
     def _draw_elbo(self, draw: Draw):
-        """``[S, B]``: samples whose mean is the ELBO, with the closed forms of q0's entropy and of the flow; (12).
-
-        The prior's expectation, which has a closed form where there is no flow, is sampled.
-        """
-        return elbo_sample(draw.result, -draw.q0.entropy())
+        """``[S, B]``: samples whose mean is the ELBO, by the model's `kl`."""
+        return self.estimator.elbo(draw)
 
     def _draw_log_weight(self, draw: Draw):
         """``[S, B]``, the sampled log weights log p_hat(x): equation (6)."""
-        return log_weight(draw.result, draw.q0.log_prob_of_noise(draw.noise))
+        return self.estimator.log_weight(draw)
 
     def _bound(self, draw: Draw):
         """What is maximised, and the ELBO, both ``[B]``."""
@@ -346,6 +321,8 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
             "num_samples": self.num_samples,
             "likelihood": keras.saving.serialize_keras_object(self.likelihood),
             "seed": self.seed,
+            "kl": self.estimator.kl,
+            "gradient": self.estimator.gradient,
         }
 
     @classmethod

@@ -26,6 +26,8 @@ class HVAE(FlowVAE):
         num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
+        kl: ``"prior-sampled"`` (the default), or ``"sampled"``, in which nothing is taken in closed form.
+        gradient: ``"standard"`` or ``"path"``, see `FlowVAE`.
         name: Of the model.
         dtype: Its policy, as for `keras.Model`.
         **flow_options: What else `HamiltonianFlow` takes: `step_size`, `step_size_per`, `adjoint`, ...
@@ -36,7 +38,7 @@ class HVAE(FlowVAE):
 
     def __init__(
         self, encoder, decoder, num_leapfrog_steps=None, tempering=None, *, flow=None, num_samples=1,
-        likelihood="bernoulli", seed=0, name=None, dtype=None, **flow_options,
+        likelihood="bernoulli", seed=0, kl=None, gradient="standard", name=None, dtype=None, **flow_options,
     ):  # fmt: skip
         if tempering is not None:
             flow_options["tempering"] = tempering
@@ -46,8 +48,9 @@ class HVAE(FlowVAE):
         if flow is None:
             flow = functools.partial(HamiltonianFlow, num_leapfrog_steps=num_leapfrog_steps, **flow_options)
         super().__init__(
-            encoder, decoder, flow, num_samples=num_samples, likelihood=likelihood, seed=seed, name=name, dtype=dtype
-        )
+            encoder, decoder, flow, num_samples=num_samples, likelihood=likelihood, seed=seed, kl=kl,
+            gradient=gradient, name=name, dtype=dtype,
+        )  # fmt: skip
 
     @classmethod
     def from_config(cls, config):

@@ -91,24 +91,26 @@ def refuse_weights(**weights) -> None:
             )
 
 
-def check_standard_deviation(encoder: keras.Model) -> None:
+def check_scale(encoder: keras.Model) -> None:
     """Runs an encoder on events of noise, to catch one that gives log variances.
 
     Zeros are let through unless they are many: a trained encoder may underflow where it has seen no data.
 
     Raises:
-        ValueError: If a standard deviation is negative, or more than a quarter of them are zero.
+        ValueError: If a standard deviation, or an entry of a Cholesky factor's diagonal, is negative, or more than a
+            quarter of them are zero.
     """
     if not tf.executing_eagerly():
         return
     noise = np.random.default_rng(0).normal(size=(64, *encoder.input_shape[1:])).astype(np.float32)
-    _, standard_deviation = encoder(noise, training=False)
-    standard_deviation = np.asarray(tf.cast(standard_deviation, tf.float32))
-    if np.any(standard_deviation < 0) or np.mean(standard_deviation == 0) > 0.25:
+    scale = np.asarray(tf.cast(encoder(noise, training=False)[1], tf.float32))
+    what = "standard deviations"
+    if scale.ndim == 3:
+        what, scale = "diagonals of Cholesky factors", np.diagonal(scale, axis1=1, axis2=2)
+    if np.any(scale < 0) or np.mean(scale == 0) > 0.25:
         raise ValueError(
-            f"the encoder gives standard deviations from {standard_deviation.min():.3g} to "
-            f"{standard_deviation.max():.3g}; expected positive numbers: of a log variance v give "
-            "keras.ops.exp(0.5 * v), or let the layer end in hvae_tf.positive_softplus"
+            f"the encoder gives {what} from {scale.min():.3g} to {scale.max():.3g}; expected positive numbers: of a "
+            "log variance v give keras.ops.exp(0.5 * v), or let the layer end in hvae_tf.positive_softplus"
         )
 
 

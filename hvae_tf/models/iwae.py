@@ -17,14 +17,19 @@ class IWAE(FlowVAE):
         encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.
         decoder: Keras model ``[n, l] -> [n, *axes, outputs]``, what the likelihood reads.
         num_samples: L, importance samples for each event in training and evaluation.
-        **kwargs: `flow` (the paper's model has none), `likelihood`, `seed`, `name` and `dtype`, see `FlowVAE`.
+        **kwargs: `flow` (the paper's model has none), `likelihood`, `seed`, `kl` (of the method `elbo` alone: the bound
+            is of sampled weights), `gradient`, `name` and `dtype`, see `FlowVAE`.
 
     Raises:
-        ValueError: See `FlowVAE`.
+        ValueError: See `FlowVAE`; and for ``gradient="path"`` with more than one sample, where it is biased.
     """
 
     def __init__(self, encoder, decoder, num_samples=5, **kwargs):
         super().__init__(encoder, decoder, num_samples=num_samples, **kwargs)
+        if self.estimator.gradient == "path" and self.num_samples > 1:
+            raise ValueError(
+                f"gradient='path' is biased for the bound of {self.num_samples} samples; take gradient='standard'"
+            )
 
     def _bound(self, draw):
         log_weights = self._draw_log_weight(draw)

@@ -7,12 +7,16 @@ from hvae_tf.models.flow_vae import FlowVAE
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class VAE(FlowVAE):
-    """A VAE with a Gaussian posterior; its loss is the negative ELBO, with the entropy of q0 in closed form.
+    """A VAE with a Gaussian posterior; its loss is the negative ELBO, E log p(x|z) - KL(q0(z|x), p(z)).
+
+    With ``kl="analytic"`` the divergence is in closed form; by default only q0's entropy is, and the prior is sampled;
+    with ``kl="sampled"`` both are sampled. See `FlowVAE`, also for ``gradient="path"``.
 
     Args:
-        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.
+        encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``, or (mean, Cholesky
+            factor ``[B, l, l]``).
         decoder: Keras model ``[n, l] -> [n, *axes, outputs]``, what the likelihood reads.
-        **kwargs: `num_samples`, `likelihood`, `seed`, `name` and `dtype`, see `FlowVAE`.
+        **kwargs: `num_samples`, `likelihood`, `seed`, `kl`, `gradient`, `name` and `dtype`, see `FlowVAE`.
 
     Raises:
         ValueError: See `FlowVAE`.

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from hvae_tf.checks import check_count
-from hvae_tf.networks.activations import positive_softplus, softplus
+from hvae_tf.networks.activations import softplus
+from hvae_tf.networks.gaussian import gaussian_heads
 from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
 from hvae_tf.networks.subpixel import STRIDE, TransposedConvolution
 
@@ -23,8 +24,12 @@ def conv_encoder(
     seed: int = 0,
     dtype=None,
     name: str = "encoder",
+    *,
+    covariance: str = "diagonal",
 ) -> keras.Model:
     """The inference network: x ``[B, H, W, C]`` -> mean ``[B, l]`` and standard deviation ``[B, l]`` of q0(z_0|x).
+
+    With a full covariance, the Cholesky factor ``[B, l, l]`` in the place of the standard deviation.
 
     Args:
         image_shape: (H, W, C), any sizes of at least 1.
@@ -35,9 +40,10 @@ def conv_encoder(
         seed: The initial weights (Glorot uniform) are a function of it.
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
+        covariance: Of q0: ``"diagonal"``, or ``"full"``, l (l - 1) / 2 more outputs, which start at zero.
 
     Raises:
-        ValueError: If a size is not a positive integer.
+        ValueError: If a size is not a positive integer, or the covariance of no known kind.
     """
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
     glorot = glorot_uniform(seed, ENCODER)
@@ -52,11 +58,8 @@ def conv_encoder(
     h = keras.layers.Dense(
         hidden_units, activation=softplus, kernel_initializer=glorot(), dtype=dtype, name="hidden",
     )(h)  # fmt: skip
-    mean = keras.layers.Dense(latent_size, kernel_initializer=glorot(), dtype=dtype, name="mean")(h)
-    standard_deviation = keras.layers.Dense(
-        latent_size, activation=positive_softplus, kernel_initializer=glorot(), dtype=dtype, name="standard_deviation"
-    )(h)
-    return keras.Model(x, [mean, standard_deviation], name=name)
+    outputs = gaussian_heads(h, latent_size, covariance, glorot, dtype)
+    return keras.Model(x, outputs, name=name)
 
 
 def conv_decoder(

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from hvae_tf.checks import check_count
-from hvae_tf.networks.activations import positive_softplus, softplus
+from hvae_tf.networks.activations import softplus
+from hvae_tf.networks.gaussian import gaussian_heads
 from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
 
 
@@ -15,11 +16,14 @@ def dense_encoder(
     latent_size: int,
     hidden_units=(128, 128),
     *,
+    covariance: str = "diagonal",
     seed: int = 0,
     dtype=None,
     name: str = "encoder",
 ) -> keras.Model:
     """The inference network: x ``[B, *event_shape]`` -> mean ``[B, l]`` and standard deviation ``[B, l]`` of q0.
+
+    With a full covariance, the Cholesky factor ``[B, l, l]`` in the place of the standard deviation.
 
     Softplus everywhere except before the mean; the values of an event are best of the order of 1.
 
@@ -27,23 +31,21 @@ def dense_encoder(
         event_shape: Of one x: ``(d,)``, ``(t, d)``, ``(H, W, C)``, any rank of at least 1; a number is ``(d,)``.
         latent_size: l.
         hidden_units: Units of each hidden layer, none or more.
+        covariance: Of q0: ``"diagonal"``, or ``"full"``, l (l - 1) / 2 more outputs, which start at zero.
         seed: The initial weights (Glorot uniform) are a function of it.
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
 
     Raises:
-        ValueError: If a size is not a positive integer.
+        ValueError: If a size is not a positive integer, or the covariance of no known kind.
     """
     event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
     glorot = glorot_uniform(seed, ENCODER)
     x = keras.Input(event_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="event")
     h = keras.layers.Flatten(dtype=dtype, name="flatten")(x)
     h = _hidden(h, hidden_units, glorot, dtype)
-    mean = keras.layers.Dense(latent_size, kernel_initializer=glorot(), dtype=dtype, name="mean")(h)
-    standard_deviation = keras.layers.Dense(
-        latent_size, activation=positive_softplus, kernel_initializer=glorot(), dtype=dtype, name="standard_deviation"
-    )(h)
-    return keras.Model(x, [mean, standard_deviation], name=name)
+    outputs = gaussian_heads(h, latent_size, covariance, glorot, dtype)
+    return keras.Model(x, outputs, name=name)
 
 
 def dense_decoder(

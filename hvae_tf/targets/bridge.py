@@ -15,7 +15,7 @@ from hvae_tf.targets.target import Target, ValueAndGrad
 
 
 class Start(Protocol):
-    """What a bridge needs of pi_0, a normalised density; `DiagonalGaussian` has it."""
+    """What a bridge needs of pi_0, a normalised density; `DiagonalGaussian` and `FullGaussian` have it."""
 
     @property
     def standard_deviation(self) -> tf.Tensor:
@@ -59,7 +59,7 @@ class BridgedTarget:
     """pi_b for every b at once.
 
     Args:
-        start: pi_0, a `DiagonalGaussian` (an encoder's q0, or `hvae_tf.densities.standard_normal`) or another `Start`.
+        start: pi_0, a Gaussian (an encoder's q0, or `hvae_tf.densities.standard_normal`) or another `Start`.
         target: pi_1, unnormalised.
 
     Raises:

@@ -15,9 +15,9 @@ LATENT_SIZE = 2
 def networks():
     """(encoder, decoder) of a few hundred weights; each call makes new ones. One convolution: quick to trace."""
 
-    def make(dtype=None, outputs_per_channel=1, seed=0, filters=(3,)):
+    def make(dtype=None, outputs_per_channel=1, seed=0, filters=(3,), covariance="diagonal"):
         sizes = {"image_shape": IMAGE_SHAPE, "latent_size": LATENT_SIZE, "hidden_units": 6, "filters": filters}
-        encoder = conv_encoder(**sizes, seed=seed, dtype=dtype)
+        encoder = conv_encoder(**sizes, seed=seed, dtype=dtype, covariance=covariance)
         return encoder, conv_decoder(**sizes, outputs_per_channel=outputs_per_channel, seed=seed, dtype=dtype)
 
     return make

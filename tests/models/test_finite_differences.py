@@ -15,8 +15,11 @@ from hvae_tf.models.vae import VAE
 
 MODELS = {
     "vae": lambda e, d, **k: VAE(e, d, **k),
+    "vae-analytic": lambda e, d, **k: VAE(e, d, kl="analytic", **k),
+    "vae-sampled": lambda e, d, **k: VAE(e, d, kl="sampled", **k),
     "iwae": lambda e, d, **k: IWAE(e, d, 3, **k),
     "hvae-free": lambda e, d, **k: HVAE(e, d, 3, FreeTempering(0.8), step_size_per="step", **k),
+    "hvae-sampled": lambda e, d, **k: HVAE(e, d, 1, "free", kl="sampled", **k),
     "hvae-fixed": lambda e, d, **k: HVAE(e, d, 2, "fixed", **k),
     "planar": lambda e, d, **k: FlowVAE(e, d, functools.partial(PlanarFlow, num_layers=2), **k),
 }
@@ -49,6 +52,12 @@ def check_every_gradient(model, x, seed):
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_in_float64(name, networks, images, seed):
     model = MODELS[name](*networks("float64", filters=(3, 4)), dtype="float64")
+    check_every_gradient(model, images[:5].astype(np.float64), seed)
+
+
+@pytest.mark.parametrize("kl", ["analytic", "sampled"])
+def test_gradients_with_a_full_covariance(kl, networks, images, seed):
+    model = VAE(*networks("float64", covariance="full"), kl=kl, dtype="float64")
     check_every_gradient(model, images[:5].astype(np.float64), seed)
 
 

@@ -111,6 +111,7 @@ def planar(problem):
 
 FLOWS = {
     "vae": lambda problem: problem.model(VAE),
+    "vae-analytic": lambda problem: problem.model(VAE, kl="analytic"),
     "planar": planar,
     "none": lambda problem: hvae(problem, "none"),
     "fixed": lambda problem: hvae(problem, FixedTempering(1.6), K=3),

@@ -20,6 +20,7 @@ MODELS = {
     "vae": lambda e, d: VAE(e, d, num_samples=2, seed=3),
     "iwae": lambda e, d: IWAE(e, d, 3, flow=PlanarFlow(2, 2), seed=4),
     "hvae": lambda e, d: HVAE(e, d, 2, "free", step_size=[[0.1, 0.2], [0.3, 0.4]], step_size_per="step", seed=5),
+    "full": lambda e, d: VAE(e, d, kl="sampled", gradient="path", seed=6),
 }
 FIT = {"batch_size": 10, "shuffle": False, "verbose": 0}
 
@@ -43,9 +44,9 @@ for name in sys.argv[2:]:
 def test_loaded_in_a_fresh_process_it_goes_on_bit_for_bit(networks, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     expected = {}
-    names = ["iwae", "hvae"]
+    names = ["iwae", "hvae", "full"]
     for name in names:
-        model = MODELS[name](*networks())
+        model = MODELS[name](*networks(covariance="full" if name == "full" else "diagonal"))
         model.compile(keras.optimizers.Adamax(0.05))
         model.fit(images, **FIT)
         model.save(tmp_path / f"{name}.keras")
@@ -94,6 +95,14 @@ def test_configurations_come_back(name, networks):
     assert again.keys() == config.keys()
     for key in config.keys() - {"encoder", "decoder"}:
         assert again[key] == config[key], key
+
+
+def test_a_configuration_that_says_nothing_of_estimators_means_the_first_ones(networks):
+    config = VAE(*networks()).get_config()
+    for name in ("kl", "gradient"):
+        del config[name]
+    model = VAE.from_config(config)
+    assert (model.estimator.kl, model.estimator.gradient) == ("prior-sampled", "standard")
 
 
 def test_weights_alone_move_between_models(networks, images, tmp_path):
