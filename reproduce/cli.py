@@ -1,8 +1,11 @@
 """What the command lines of the experiments have in common: kinds of arguments, and the answer to Ctrl-C."""
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 
@@ -68,3 +71,34 @@ def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, 
             further = "call again without --force to go on, or with it to start again"
         print(f"\nstopped; finished records are in {args.out}; {further}", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def interrupt_comes_through() -> Iterator[None]:
+    """Ctrl-C within the block ends it with KeyboardInterrupt, whatever became of it on its way.
+
+    A bare ``except`` of Keras's swallows an interrupt that comes while a graph is traced; what follows is an error of
+    another kind, or nothing.
+    """
+    heard = []
+
+    def hear(*_):
+        heard.append(True)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+    else:
+        if heard:
+            raise KeyboardInterrupt
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,6 +12,7 @@ import numpy as np
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import fingerprint
 from hvae_tf.runs import RecordError, RunStore, make_record
+from reproduce.cli import interrupt_comes_through
 from reproduce.judging.blocks import Blocks
 from reproduce.judging.display import Display
 from reproduce.judging.models import JudgedModel, quoted
@@ -216,7 +217,8 @@ class _Judge:
         return results, {"acceptance": np.round(found["acceptance"], 4).tolist()}, self.seconds
 
     def _block(self, what: str, name: str, key: dict, count: int, cost: float, make) -> dict[str, np.ndarray]:
-        block = self._blocks.get(name, key, count, make)
+        with interrupt_comes_through():
+            block = self._blocks.get(name, key, count, make)
         self.seconds += block.seconds
         if self._task.display:
             self._task.display.advance(

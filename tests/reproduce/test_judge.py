@@ -126,6 +126,36 @@ def test_a_stopped_call_goes_on_to_the_same_record(tiny, models, tmp_path, monke
     assert resumed["results"] == whole["results"]
 
 
+def test_an_interrupt_that_was_swallowed_is_one_still(tiny, models, tmp_path, monkeypatch, capsys):
+    """A bare `except` of Keras's makes an error of it, or nothing."""
+    get, mode = Blocks.get, {}
+
+    def swallowing(*args):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+        except KeyboardInterrupt:
+            if mode["error"]:
+                raise TypeError("cannot convert") from None
+        return get(*args)
+
+    arguments = command(models, tmp_path, "--no-curve")
+    for mode["error"] in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(Blocks, "get", swallowing)
+            assert judge.main(arguments) == 130
+        assert "goes on from there" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.json"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def failing(*_):
+        raise TypeError("cannot convert")
+
+    monkeypatch.setattr(Blocks, "get", failing)
+    assert judge.main(arguments) == 1
+    assert capsys.readouterr().err.count("cannot convert") == 2
+
+
 def test_what_a_killed_call_left_is_taken_up(models, tmp_path):
     """kill -9 between two blocks of the quick preset."""
     arguments = ["--preset", "quick", "--out", str(tmp_path), "--models", str(models / "vae-seed0.keras")]
