@@ -73,7 +73,7 @@ class Annealer:
 
     def _settings(self, data, start, seed, temperatures, num_chains, num_leapfrog_steps):
         if isinstance(temperatures, (int, np.integer)):
-            temperatures = temperature_schedule(temperatures)
+            temperatures = temperature_schedule(int(temperatures))
         seed = tf.convert_to_tensor([0, seed] if isinstance(seed, (int, np.integer)) else seed, tf.int32)
         start = self.start(*(tf.cast(tensor, self.dtype) for tensor in start))
         counts = (tf.constant(count, tf.int32) for count in (num_chains, num_leapfrog_steps))

@@ -295,7 +295,7 @@ def _prepare(target, start, seed, temperatures, num_chains, num_leapfrog_steps):
             check_count(name, count)
     bridge = BridgedTarget(start, target)
     if isinstance(temperatures, (int, np.integer)):
-        temperatures = temperature_schedule(temperatures)
+        temperatures = temperature_schedule(int(temperatures))
     b = _tensor(temperatures, start.standard_deviation.dtype)
     known = tf.get_static_value(b)
     if b.shape.rank != 1 or (

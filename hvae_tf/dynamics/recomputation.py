@@ -30,8 +30,8 @@ class Weights:
 
         Among the cotangents, given or found, None stands for a zero that nobody computes.
         """
-        pairs = zip(tf.nest.flatten(results), tf.nest.flatten(d_results), strict=True)
-        pairs = [(result, d) for result, d in pairs if d is not None]
+        all_pairs = zip(tf.nest.flatten(results), tf.nest.flatten(d_results), strict=True)
+        pairs = [(result, d) for result, d in all_pairs if d is not None]
         flat = tf.nest.flatten(sources)
         found = tape.gradient([r for r, _ in pairs], [*flat, *self._tensors], output_gradients=[d for _, d in pairs])
         totals = [

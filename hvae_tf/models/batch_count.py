@@ -2,6 +2,8 @@
 
 import keras
 
+from hvae_tf.models.events import ModelParts
+
 KEY = "batches_seen"
 
 
@@ -13,7 +15,7 @@ class _Count:
         self.variable = keras.Variable(0, dtype="int", trainable=False, aggregation="only_first_replica", name=KEY)
 
 
-class BatchCount:
+class BatchCount(ModelParts):
     """A mixin, before `keras.Model`, that gives a model the variable `batches_seen`.
 
     It is saved with the model's weights, but is no weight: it is not in `weights`, `variables` or `summary()`. A new

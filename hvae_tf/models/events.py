@@ -1,6 +1,6 @@
 """What the parts of a model share: what its networks must be, and the noise that its draws are functions of."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -9,8 +9,11 @@ from hvae_tf.checks import check_seed
 from hvae_tf.densities import DiagonalGaussian, Gaussian, gaussian
 from hvae_tf.targets.likelihoods import Likelihood
 
+# a mixin stands before `keras.Model`, whose methods it calls by super(); at run time it is none itself
+_KerasModel: Any = keras.Model if TYPE_CHECKING else object
 
-class ModelParts:
+
+class ModelParts(_KerasModel):
     """What the mixins of `FlowVAE` read of it; no more than names and types."""
 
     event_shape: tuple[int, ...]

@@ -225,10 +225,11 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def evaluate(self, x=None, *args, **kwargs):
+    @functools.wraps(keras.Model.evaluate)
+    def evaluate(self, *args, **kwargs):
         if not self.compiled:
             self.compile(optimizer=None)
-        return super().evaluate(x, *args, **kwargs)
+        return super().evaluate(*args, **kwargs)
 
     def export(self, filepath, *args, input_signature=None, **kwargs):
         """As `keras.Model.export`: what `predict` gives, in a file that needs nothing of this library.
