@@ -77,5 +77,6 @@ def _against_epochs(axis, noises, field, label, title):
     axis.set_xscale("symlog", linthresh=1)
     epochs = sorted({noise.epochs for noise in noises})
     axis.set_xticks(epochs, map(str, epochs))
+    axis.minorticks_off()
     axis.set(yscale="log", xlabel="epochs of training", ylabel=label, title=title)
     axis.grid(alpha=0.3)
