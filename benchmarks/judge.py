@@ -10,9 +10,11 @@ import contextlib
 import sys
 
 from harness.command import BenchmarkError, answer, make_parser, parse, positive
-from harness.report import table, write_report
+from harness.report import write_report
 from harness.rounds import Spread, number, paired_ratios, round_robin
 from harness.workers import Worker
+
+from reproduce.tables import markdown
 
 SIZES = ((8, 100), (8, 20), (16, 50), (1, 100))  # (chains, images); the first is the judge's
 LIMIT = 0.85
@@ -98,9 +100,9 @@ def work(args) -> int:
         args, "Annealed importance sampling", {"evaluations": records, "peak_bytes": peaks},
         "Evaluations (image x chain) a second, median over rounds with quartiles in brackets, and the share that AIS "
         "reaches, taken round by round.",
-        table(("chains", "images", "held at once", "bare decoder", "AIS", "share"), rows),
+        markdown(("chains", "images", "held at once", "bare decoder", "AIS", "share"), rows),
         "Peak resident memory in MiB after AIS of 20 images with more and more temperatures, 8 chains:",
-        table(
+        markdown(
             (*(f"T = {t}" for t in peaks), "growth"), [(*(f"{p / MIB:.0f}" for p in peaks.values()), number(grown))]
         ),
     )  # fmt: skip

@@ -92,10 +92,12 @@ class Row(NamedTuple):
 
 
 def planar(event_size, num_layers, **kwargs):
-    """Layers that bend, together as much whatever K: as they start, they are close to the identity."""
+    """Layers that bend, together as much whatever K: near where m(w.u) is zero and a layer the identity."""
     flow = PlanarFlow(event_size, num_layers, **kwargs)
-    flow.w.assign(tf.broadcast_to(tf.cast(tf.linspace(1.0, 1.5, event_size), flow.dtype), flow.w.shape))
-    flow.u.assign(tf.broadcast_to(tf.cast(tf.linspace(0.4, 0.2, event_size), flow.dtype) / num_layers, flow.u.shape))
+    w = np.linspace(1.0, 1.5, event_size)
+    w_dot_u = np.log(np.expm1(1.0 + 0.4 / num_layers))  # m(w.u) = -1 + log(1 + exp(w.u)) = 0.4/K
+    flow.w.assign(tf.broadcast_to(tf.constant(w, flow.dtype), flow.w.shape))
+    flow.u.assign(tf.broadcast_to(tf.constant(w_dot_u * w / np.sum(w**2), flow.dtype), flow.u.shape))
     return flow
 
 

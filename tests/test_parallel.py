@@ -32,7 +32,9 @@ def results(kind, x, dtype):
 
 
 @pytest.mark.parametrize(("kind", "dtype", "num_parts"), [
-    ("vae", "float64", 2), ("iwae", "float64", 6), ("hvae", "float32", 3),
+    ("vae", "float64", 2),
+    pytest.param("iwae", "float64", 6, marks=pytest.mark.slow),
+    pytest.param("hvae", "float32", 3, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_parts_compute_what_the_whole_does(kind, dtype, num_parts, monkeypatch, seed):
     """With batches of 4, 4 and 1 images: some parts have none."""

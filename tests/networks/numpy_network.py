@@ -121,6 +121,8 @@ class NumpyNetwork:
 
     def alphas(self):
         """Alpha_1 .. alpha_K, what the momentum is multiplied by after each step."""
+        if self.config["tempering"] == "none":
+            return np.ones(self.config["num_leapfrog_steps"])
         parameter = self.weights["flow_layer/vars/1"]
         if self.config["tempering"] == "free":
             return sigmoid(parameter)

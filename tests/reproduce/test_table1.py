@@ -296,6 +296,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(tiny, tmp_path, capfd):
     out = tmp_path / "out"
     arguments = ["--preset", "tiny", "--cells", "vae", "--seeds", "0,1", "--out", str(out), "--processes", "2"]
@@ -311,6 +312,7 @@ def test_runs_side_by_side(tiny, tmp_path, capfd):
     assert not any("spawn_main" in command for command in left)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_parent(tmp_path, how):

@@ -64,6 +64,7 @@ def test_trained_in_pieces_it_is_the_same(data):
 QUICK = ["--epochs", "1", "--draws", "10", "--gradient-draws", "3", "--seeds", "1"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_its_report(tmp_path, capsys):
     assert vae_derivation.main([*QUICK, "--out", str(tmp_path)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -110,12 +110,14 @@ def mirrored(tmp_path_factory):
     return report_of(MIRRORED, tmp_path_factory.mktemp("mirrored"))
 
 
+@pytest.mark.slow
 def test_two_devices_are_one_where_the_noise_is_equal(mirrored):
     assert mirrored["replicas"] == 2
     for name, column in mirrored["one"].items():
         np.testing.assert_allclose(mirrored["quiet"][name], column, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_devices_resume_bit_for_bit(mirrored):
     assert mirrored["step"] == 7  # amid the second epoch
     assert mirrored["resumed"] == mirrored["inside"]
@@ -123,6 +125,7 @@ def test_two_devices_resume_bit_for_bit(mirrored):
     assert mirrored["count"] == [8, 8]
 
 
+@pytest.mark.slow
 def test_what_does_not_go_with_a_strategy_is_named(mirrored):
     assert mirrored["uneven"] == "batches of 9 images do not divide among 2 replicas; take a multiple of 2"
     assert mirrored["empty"].startswith("18 validation images in batches of 17 make one of 1, which leaves nothing")

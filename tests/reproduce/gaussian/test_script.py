@@ -97,6 +97,7 @@ def stop_once_there_is(pattern, out, arguments, how) -> int:
     return status
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_killed_twice_it_leaves_no_process_and_ends_bit_for_bit_where_it_would_have(tmp_path, finished):
     out = tmp_path / "out"

@@ -50,6 +50,7 @@ def test_estimated_elbo_agrees_with_the_exact_one(method):
     assert np.any(np.abs(estimates.mean(axis=0) - trainer.exact_elbo() + [1.0, 0.0]) > 5 * error)
 
 
+@pytest.mark.slow
 def test_optimum_is_above_what_training_reached_and_below_the_evidence():
     for method in ("hvae-k1", "hvae-k10-untempered", "vb"):
         trainer = Trainer(method, make_group([(3, 0), (3, 1)], TINY, 0), TINY, 0)
