@@ -79,7 +79,7 @@ def judge_models(args) -> dict[str, str]:
     else:
         take_cores(args.cores)
         data = load_images(args.settings.dataset, args.data_dir)
-        models = make_digits_models(args.out, data, afresh=args.force, quiet=args.quiet)
+        models = make_digits_models(args.out, data, force=args.force, quiet=args.quiet)
     tasks = [JudgeTask(model, args.settings, args.data_dir, args.importance is not None) for model in models]
     curves = [] if args.no_curve else [CurveTask(models[0], args.settings)]
     stores = {id(task): RunStore(args.out / "curves") for task in curves}

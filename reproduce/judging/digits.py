@@ -16,17 +16,17 @@ STEPS = {"vae": 0, "hvae-k3": 3}  # K by the models' names; 0 without a flow
 
 
 def make_digits_models(
-    folder: Path, data: ImageData, *, epochs: int = EPOCHS, afresh: bool = False, quiet: bool = False
+    folder: Path, data: ImageData, *, epochs: int = EPOCHS, force: bool = False, quiet: bool = False
 ) -> list[JudgedModel]:
     """A VAE and an HVAE with K = 3 in ``models/``, trained if they are not there."""
     store, found = RunStore(folder), []
     for name, steps in STEPS.items():
         path = folder / "models" / f"{name}-seed0.keras"
         found.append(JudgedModel(path))
-        if path.exists() and not afresh:
+        if path.exists() and not force:
             continue
         with store.claim(f"training-{name}", wait=True):
-            if path.exists() and not afresh:  # by another call, since
+            if path.exists() and not force:  # by another call, since
                 continue
             if not quiet:
                 print(f"training {name} on {data.name}, {epochs} epochs", flush=True)

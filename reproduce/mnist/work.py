@@ -84,7 +84,7 @@ class TableTask:
             print(f"== {self.name}", flush=True)
         if force:  # its old record stands until the new model is trained
             shutil.rmtree(store.folder / "work" / self.name, ignore_errors=True)
-        do_run(self.of, self.settings, self.settings.data(), store, progress, afresh=force)
+        do_run(self.of, self.settings, self.settings.data(), store, progress, force=force)
 
 
 def costs(run: Run, settings: Settings) -> tuple[float, float]:
@@ -140,9 +140,9 @@ def _pictures_stand(store: RunStore, run: Run) -> bool:
 
 
 def do_run(
-    run: Run, settings: Settings, data: ImageData, store: RunStore, progress=lambda fraction: None, afresh=False
+    run: Run, settings: Settings, data: ImageData, store: RunStore, progress=lambda fraction: None, force=False
 ) -> None:
-    """Trains, saves, evaluates and records a run, going on where it was; `afresh` leaves an old record out of account.
+    """Trains, saves, evaluates and records a run, going on where it was; `force` leaves an old record out of account.
 
     What is finished stands until the new model is trained.
 
@@ -151,7 +151,7 @@ def do_run(
     """
     work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
     share = costs(run, settings)[0] / sum(costs(run, settings))
-    record = None if afresh or not store.path(run.name).exists() else read_run_record(store.path(run.name))
+    record = None if force or not store.path(run.name).exists() else read_run_record(store.path(run.name))
     model = None if record is None else _kept_model(model_path, work)
     if model is not None:  # trained: its evaluation is wanting, or its pictures are
         history, training = record["history"], record["results"]["training"]
@@ -168,10 +168,10 @@ def do_run(
         store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
         record = None
         save_model(model, model_path)
-    say = _printer(run.name) if settings.verbose else lambda fraction: None
+    show = _printer(run.name) if settings.verbose else lambda fraction: None
 
     def judged(fraction):
-        say(fraction)
+        show(fraction)
         progress(share + (1.0 - share) * fraction)
 
     if record is not None and _evaluated(record, settings):
@@ -208,11 +208,11 @@ def _kept_model(path: Path, work: Path) -> keras.Model | None:
 
 
 def _printer(name):
-    def say(fraction):
+    def show(fraction):
         end = "\n" if fraction >= 1 else ""
         print(f"\r{name}: evaluation {100 * fraction:5.1f} %", end=end, file=sys.stderr, flush=True)
 
-    return say
+    return show
 
 
 def available_cores() -> int:
