@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reproduce import figure1_gaussian, table1
+from reproduce import figure1_gaussian, judge, table1
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,10 +28,10 @@ def test_examples_run_as_printed(number, tmp_path, monkeypatch, capsys):
 
 def test_commands_parse():
     """Every `python reproduce/...` in README.md is one that the script takes."""
-    commands = re.findall(r"python reproduce/(figure1_gaussian|table1)\.py([^`\n]*)", README)
+    commands = re.findall(r"python reproduce/(figure1_gaussian|table1|judge)\.py([^`\n]*)", README)
     assert len(commands) >= 5
     for script, arguments in commands:
-        parse = {"figure1_gaussian": figure1_gaussian.parse, "table1": table1.parse}[script]
+        parse = {"figure1_gaussian": figure1_gaussian.parse, "table1": table1.parse, "judge": judge.parse}[script]
         parse(shlex.split(arguments))
 
 
@@ -66,9 +66,11 @@ def test_the_table_of_cells_is_the_records():
     for cell, label in (
         ("vae", "VAE | 3"), ("k1-fixed", "HVAE, K = 1, fixed tempering | 1"),
         ("k5-free", "HVAE, K = 5, free tempering, a step size for each step | 1"),
+        ("k5-fixed", "HVAE, K = 5, fixed tempering, a step size for each step | 1"),
+        ("k5-none", "HVAE, K = 5, no tempering, a step size for each step | 1"),
     ):  # fmt: skip
         table = (ROOT / "results/table1/budget/table1.md").read_text()
         row = next(line for line in table.splitlines() if f" | {cell} | " in line)
         cells = [text.split(" ± ")[0].strip() for text in row.split("|")]
-        said = re.search(rf"\| {re.escape(label)} \| ([\d.]+) \| ([\d.]+) \| .*?(-?0\.\d+)\)? \|", README)
-        assert list(said.groups()) == [cells[5], cells[6], cells[-2]]
+        said = re.search(rf"\| {re.escape(label)} \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| .*?(-?0\.\d+)\)? \|", README)
+        assert list(said.groups()) == [*cells[5:8], cells[-2]]
