@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from hvae_tf.targets.target import Target
 
-SHIFT = 6  # Stirling's series is taken at 6 or above: exact to 1e-12
-STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+SHIFT = 10  # Stirling's series is taken at 10 or above: exact to 1e-12
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680)
 
 DEATHS = (0, 0, 2, 0, 1, 1, 0, 2, 1, 3, 0, 1, 1, 1, 54, 0, 0, 1, 3, 0)
 AT_RISK = (
@@ -29,11 +29,10 @@ def log_rising_factorial(x: tf.Tensor, n: tf.Tensor) -> tf.Tensor:
     """
     start = x + SHIFT
     end = start + n
-    ratio = 1.0 + n / x
-    for i in range(1, SHIFT):
-        ratio *= 1.0 + n / (x + i)
+    steps = tf.range(SHIFT, dtype=x.dtype)
+    below = tf.reduce_sum(tf.math.log1p(n[..., None] / (x[..., None] + steps)), axis=-1)
     value = (end - 0.5) * tf.math.log1p(n / start) + n * (tf.math.log(start) - 1.0)
-    return value + _remainder(end) - _remainder(start) - tf.math.log(ratio)
+    return value + _remainder(end) - _remainder(start) - below
 
 
 def _remainder(x):
@@ -74,8 +73,10 @@ class BetaBinomialTarget(Target):
             raise ValueError(f"theta is {z.dtype.name}; expected float64, whose digits the log-gammas need")
         logit_m, log_total = z[..., :1], z[..., 1:]
         total = tf.exp(log_total)
-        a, b = tf.sigmoid(logit_m) * total, tf.sigmoid(-logit_m) * total
-        terms = log_rising_factorial(a, self._successes) + log_rising_factorial(b, self._trials - self._successes)
-        terms -= log_rising_factorial(total, self._trials)
+        counts = [self._successes, self._trials - self._successes, self._trials]
+        sizes = [tf.sigmoid(logit_m) * total, tf.sigmoid(-logit_m) * total, total]  # a, b, a + b
+        sizes = tf.concat([size * tf.ones_like(self._trials) for size in sizes], axis=-1)
+        signs = tf.concat([one * tf.ones_like(self._trials) for one in (1.0, 1.0, -1.0)], axis=-1)
+        terms = signs * log_rising_factorial(sizes, tf.concat(counts, axis=-1))
         prior = log_total - 2.0 * tf.nn.softplus(log_total)
         return tf.reduce_sum(terms, axis=-1) + prior[..., 0]

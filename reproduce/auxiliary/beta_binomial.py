@@ -55,7 +55,7 @@ def log_evidence(target, points: int = 240) -> float:
 
 
 def best_gaussian(target, full: bool, nodes: int = 24) -> tuple[float, np.ndarray, np.ndarray]:
-    """The largest ELBO of a Gaussian, its mean ``[2]`` and its Cholesky factor ``[2, 2]``, by Gauss-Hermite quadrature."""
+    """The largest ELBO of a Gaussian, its mean and its Cholesky factor, by Gauss-Hermite quadrature."""
     from scipy import optimize
 
     x, weights = np.polynomial.hermite_e.hermegauss(nodes)
@@ -139,7 +139,6 @@ def hvi_flow(num_leapfrog_steps: int, training: Training, scale) -> HVIFlow:
     step_size = 0.5 * np.asarray(scale) / num_leapfrog_steps
     return HVIFlow(
         2, 1, num_leapfrog_steps, reverse=reverse, step_size=step_size, max_step_size=4.0, dtype=tf.float64,
-        adjoint="checkpoint",
     )  # fmt: skip
 
 
@@ -169,7 +168,7 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
         result = flow.transform(target, q0.sample(noise), flow.noise((count,), seeds[1]), q0=q0)
         return result.z, elbo_sample(result, -q0.entropy())
 
-    @tf.function(jit_compile=True)
+    @tf.function
     def step(seed):
         with tf.GradientTape() as tape:
             bound = tf.reduce_mean(draw(training.batch_size, seed)[1])
@@ -177,7 +176,7 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return bound
 
-    evaluate = tf.function(lambda seed: draw(CHUNK, seed), jit_compile=True)
+    evaluate = tf.function(lambda seed: draw(CHUNK, seed))
     began, history = time.perf_counter(), []
     for i in range(training.iterations):
         history.append(float(step(tf.constant([training.seed, i]))))
