@@ -18,6 +18,7 @@ from hvae_tf.targets.beta_binomial import BetaBinomialTarget
 
 GRID = ((-10.0, -2.0), (0.0, 34.0))  # of (logit m, log K): beyond it lies less than 1e-4 of the posterior's mass
 START = np.array([-6.8, 7.9]), np.array([0.3, 1.4])  # where optimisations start: near the posterior's moments
+MAX_STEP_SIZE = 4.0
 CHUNK = 2000  # draws evaluated at once
 
 
@@ -105,7 +106,7 @@ class Training:
         seed: Of networks and noise.
     """
 
-    iterations: int = 2000
+    iterations: int = 1500
     batch_size: int = 64
     learning_rate: float = 0.01
     hidden_units: tuple[int, ...] = (32, 32)
@@ -138,11 +139,11 @@ def hvi_flow(num_leapfrog_steps: int, training: Training, scale) -> HVIFlow:
     reverse = NetworkReverse(training.hidden_units, sees=("z", "grad"), seed=training.seed)
     step_size = 0.5 * np.asarray(scale) / num_leapfrog_steps
     return HVIFlow(
-        2, 1, num_leapfrog_steps, reverse=reverse, step_size=step_size, max_step_size=4.0, dtype=tf.float64,
+        2, 1, num_leapfrog_steps, reverse=reverse, step_size=step_size, max_step_size=MAX_STEP_SIZE, dtype=tf.float64,
     )  # fmt: skip
 
 
-def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Training, note=lambda done: None) -> Trained:
+def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Training) -> Trained:
     """Trains a flow and the diagonal Gaussian that it starts from.
 
     Args:
@@ -150,7 +151,6 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
         flow: Of float64; None for no flow.
         start: (mean, standard deviation), ``[2]`` each, where q0 starts.
         training: How.
-        note: Told now and then how many iterations are done.
     """
     flow = IdentityFlow(2, dtype=tf.float64) if flow is None else flow
     mean, standard_deviation = start
@@ -180,8 +180,6 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
     began, history = time.perf_counter(), []
     for i in range(training.iterations):
         history.append(float(step(tf.constant([training.seed, i]))))
-        if i % 50 == 49:
-            note(i + 1)
     seconds = time.perf_counter() - began
     # seeds that no step of training had
     chunks = [evaluate(tf.constant([training.seed, -1 - i])) for i in range(-(-training.draws // CHUNK))]
