@@ -108,7 +108,8 @@ def make_results(training, say: Callable[[str], None]) -> Results:
     target = BetaBinomialTarget()
     lines = beta_binomial.references(target)
     say(
-        f"beta-binomial: log Z {lines.log_z:.4f}, mean field {lines.mean_field:.4f}, Gaussian {lines.full_covariance:.4f}"
+        f"beta-binomial: log Z {lines.log_z:.4f}, best mean field {lines.mean_field:.4f}, "
+        f"best Gaussian {lines.full_covariance:.4f}"
     )
     axes = np.linspace(-8.2, -5.4, 141), np.linspace(4.5, 13.5, 181)
     contour = Contour(axes, beta_binomial.grid_log_joint(target, axes))
