@@ -1,6 +1,6 @@
 """Hamiltonian variational inference where the answers are known: exact lines, and bounds of trained flows.
 
-    python reproduce/hvi.py                      about two minutes on two cores; no data, no network
+    python reproduce/hvi.py                      about three minutes on two cores; no data, no network
     python reproduce/hvi.py --iterations 300     a first look
 
 Writes report.md with a verdict on each claim, tables as CSV, and figures, all at the end; each call does all of it.

@@ -29,6 +29,7 @@ def moves_figure(results: Results) -> bytes:
     right.set(xlabel="moves T", ylabel="log Z − bound, nats", yscale="log", title="What it lacks")
     left.legend(fontsize=8)
     for axis in (left, right):
+        axis.set_xticks(range(0, max(counts) + 1, 4))
         axis.grid(alpha=0.3)
     fig.suptitle("Coordinate moves on a correlated Gaussian, in closed form")
     return png(fig, DPI)

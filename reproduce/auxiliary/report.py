@@ -106,7 +106,7 @@ def page(results: Results) -> str:
 
 def _moves(results: Results) -> str:
     rows = [
-        [row.num_moves, *(fixed(value, 4) for value in (row.gibbs, row.best)), fixed(row.overrelaxation, 3),
+        [row.num_moves, *(fixed(value, 4) for value in (row.gibbs, row.best)), fixed(round(row.overrelaxation, 3) + 0.0, 3),
          fixed(row.own_reverse, 4)]
         for row in results.moves
     ]  # fmt: skip
@@ -201,6 +201,6 @@ def _verdicts(results: Results) -> list[str]:
         if all(_difference(same, fits[f"HVAE, K = {COMPARED_AT}, {t}"])[0] > 0 for t in ("none", "free"))
         else "*Reverse kernels are unnecessary* (the HVAE paper, of learned networks on MNIST): on the counts, HVI at "
         f"{COMPARED_AT} leapfrog steps is {' and '.join(compared)}; on the Gaussian of section 3 a linear reverse "
-        f"model leaves no gap where one tied tempered step leaves {tied_tempering_gap(LAM):.2f} nats a dimension."
+        f"model leaves no gap where one tied tempered step leaves {tied_tempering_gap(LAM):.2f} nats a dimension at m* = 0."
     )
     return ["\n".join(textwrap.fill(f"- {verdict}", WIDTH, subsequent_indent="  ") for verdict in verdicts)]

@@ -53,7 +53,7 @@ def test_the_reverse_network_is_trained_saved_and_loaded(adjoint, networks, imag
 
 
 def test_a_flow_and_its_options_are_refused(networks):
-    with pytest.raises(ValueError, match="HVI was given a flow and num_transitions, reverse"):
+    with pytest.raises(ValueError, match="HVI was given a flow and reverse, num_transitions"):
         HVI(*networks(), 2, flow=HVIFlow(LATENT_SIZE), reverse="linear")
 
 
