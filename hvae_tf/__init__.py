@@ -23,9 +23,11 @@ from hvae_tf.dynamics.tempering import (
 )
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
+from hvae_tf.flows.hvi import HVIFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
+from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder, positive_softplus
@@ -41,6 +43,7 @@ __version__ = "0.2.0.dev0"
 
 __all__ = [
     "HVAE",
+    "HVI",
     "IWAE",
     "TEMPERINGS",
     "VAE",
@@ -61,6 +64,7 @@ __all__ = [
     "FreeTempering",
     "FullGaussian",
     "GaussianOffsetTarget",
+    "HVIFlow",
     "HamiltonianFlow",
     "IdentityFlow",
     "ImageData",

@@ -18,6 +18,7 @@ from hvae_tf import (
     FlowResult,
     FreeTempering,
     HamiltonianFlow,
+    HVIFlow,
     IdentityFlow,
     Leapfrog,
     PlanarFlow,
@@ -25,6 +26,7 @@ from hvae_tf import (
 )
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.flow import Flow
+from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -140,6 +142,33 @@ def hamiltonian(event_size, K, tempering, **kwargs):
     return HamiltonianFlow(event_size, K, TEMPERING_OBJECTS[tempering](), step_size=step_size, **kwargs)
 
 
+REVERSE_OBJECTS = {
+    "standard": StandardReverse,
+    "linear": LinearReverse,
+    "network": lambda: NetworkReverse((5, 4), seed=3),
+}
+REVERSE_VARIABLES = {
+    "standard": set(),
+    "linear": {"offset", "slope", "log_scale"},
+    "network": {"kernel", "bias"},
+}
+
+
+def hvi(event_size, T, n, reverse, momentum_scale="learned", flow=HVIFlow, **kwargs):
+    """Its reverse model is a random one: as it starts, it sees nothing."""
+    reverse = REVERSE_OBJECTS[reverse]()
+    flow = flow(
+        event_size, T, n, reverse=reverse, momentum_scale=momentum_scale, step_size=np.linspace(0.2, 0.3, event_size),
+        **kwargs,
+    )  # fmt: skip
+    weights = [
+        weight.value for layers in getattr(reverse, "networks", ()) for layer in layers for weight in layer.weights
+    ]
+    for index, variable in enumerate([*reverse.trainable_variables, *weights]):
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [index, 5], dtype=flow.dtype))
+    return flow
+
+
 CATALOGUE: dict[str, Row] = {
     "identity": Row(lambda event_size, dtype, batch_shape=(): IdentityFlow(event_size, dtype=dtype), set()),
     **{f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)},
@@ -151,6 +180,25 @@ CATALOGUE: dict[str, Row] = {
         )
         for tempering in TEMPERINGS
         for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
+    },
+    **{
+        f"hvi-{reverse}-T{T}-n{n}": Row(
+            partial(hvi, T=T, n=n, reverse=reverse, momentum_scale=scale, **options),
+            {"logit_step_size"}
+            | ({"log_momentum_scale"} if scale == "learned" else set())
+            | REVERSE_VARIABLES[reverse],
+            repeats=False,
+            network=reverse == "network",
+            planted=expected_for_sampled,
+        )
+        for reverse, T, n, scale, options in (
+            ("standard", 1, 1, 1.3, {}),
+            ("standard", 2, 2, "learned", {"adjoint": "checkpoint"}),
+            ("linear", 1, 4, "learned", {"step_size_per": "flow"}),
+            ("linear", 3, 1, 0.8, {}),
+            ("network", 1, 2, "learned", {}),
+            ("network", 2, 2, 0.8, {"step_size_per": "step", "adjoint": "checkpoint"}),
+        )
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),

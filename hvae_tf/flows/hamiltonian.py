@@ -18,7 +18,7 @@ from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempered_step import tempered
 from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
-from hvae_tf.numerics import logit
+from hvae_tf.flows.step_size import check_max_step_size, logit_step_size_variable
 from hvae_tf.targets.target import Target
 
 STEP_SIZE_PER = ("flow", "step")
@@ -73,9 +73,7 @@ class HamiltonianFlow(Flow):
         if step_size_per not in STEP_SIZE_PER:
             raise ValueError(f"unknown step_size_per {step_size_per!r}; accepted: {', '.join(STEP_SIZE_PER)}")
         self.step_size_per = step_size_per
-        self.max_step_size = float(max_step_size)
-        if not 0.0 < self.max_step_size < float("inf"):
-            raise ValueError(f"max_step_size is {max_step_size}; expected a positive finite bound of the step sizes")
+        self.max_step_size = check_max_step_size(max_step_size)
         self.batch_shape = tuple(batch_shape)
         self.adjoint = get_adjoint(adjoint)
         self.integrator = Leapfrog() if integrator is None else integrator
@@ -88,18 +86,10 @@ class HamiltonianFlow(Flow):
         self.tempering.build(self.num_leapfrog_steps, self.batch_shape, self.dtype)
 
     def _step_size_variable(self, step_size) -> tf.Variable:
-        if not (np.all(step_size > 0.0) and np.all(step_size < self.max_step_size)):
-            raise ValueError(
-                f"step_size is {step_size}; expected values in (0, max_step_size) = (0, {self.max_step_size})"
-            )
         shape: tuple[int, ...] = (*self.batch_shape, self.event_size)
         if self.step_size_per == "step":
             shape = (self.num_leapfrog_steps, *shape)
-        try:
-            initial = np.broadcast_to(logit(step_size / self.max_step_size), shape)
-        except ValueError as error:
-            raise ValueError(f"step_size has shape {step_size.shape}; expected one broadcasting to {shape}") from error
-        return tf.Variable(initial.astype(self.dtype.as_numpy_dtype), name="logit_step_size")
+        return logit_step_size_variable(step_size, self.max_step_size, shape, self.dtype)
 
     @property
     def step_sizes(self) -> tf.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-ENCODER, DECODER = 0, 1  # keep the two networks of one seed apart
+ENCODER, DECODER, REVERSE = 0, 1, 2  # keep the networks of one seed apart
 
 
 def glorot_uniform(seed: int, network: int) -> Callable[[], keras.initializers.Initializer]:

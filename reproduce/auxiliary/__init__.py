@@ -1,0 +1,1 @@
+"""Hamiltonian variational inference on problems whose answers are known: exact lines, and bounds of trained flows."""
