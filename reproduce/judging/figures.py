@@ -62,7 +62,7 @@ def importance_figure(findings: Findings) -> bytes:
         ylabel=f"what {samples} importance samples miss:\nlog p(x) by AIS − by IS, nats",
     )
     left.set_title("a point an image", fontsize=10)
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, loc="lower right")
     left.grid(alpha=0.3)
     places = np.arange(len(records))[::-1]
     for place, record in zip(places, records, strict=True):
