@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "hvae_tf/__init__.py").read_text(), re.MULTILINE).group(1)
-TEST = ["pytest>=8.0", "hypothesis>=6.100"]
+TEST = ["pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 
 setup(
     name="hvae_tf",

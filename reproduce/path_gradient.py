@@ -169,6 +169,7 @@ seeds would differ too, and one was run).
         axes.plot(range(1, len(curve) + 1), curve, label=f"{gradient} gradient")
     last = [records[g]["history"]["val_loss"][-1] for g in GRADIENTS]
     axes.set(xlabel="epochs", ylabel="−ELBO on validation images, nats", ylim=(min(last) - 1, max(last) + 25))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(f"VAE on {settings['dataset']}")
     axes.legend()
     axes.grid(alpha=0.3)

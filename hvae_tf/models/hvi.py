@@ -25,6 +25,8 @@ class HVI(FlowVAE):
         num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
+        kl: ``"prior-sampled"`` (the default), or ``"sampled"``, in which nothing is taken in closed form.
+        gradient: ``"standard"`` or ``"path"``, see `FlowVAE`.
         name: Of the model.
         dtype: Its policy, as for `keras.Model`.
         **flow_options: What else `HVIFlow` takes: `reverse`, `momentum_scale`, `step_size`, `adjoint`, ...
@@ -35,7 +37,7 @@ class HVI(FlowVAE):
 
     def __init__(
         self, encoder, decoder, num_transitions=None, num_leapfrog_steps=None, *, flow=None, num_samples=1,
-        likelihood="bernoulli", seed=0, name=None, dtype=None, **flow_options,
+        likelihood="bernoulli", seed=0, kl=None, gradient="standard", name=None, dtype=None, **flow_options,
     ):  # fmt: skip
         counts = {"num_transitions": num_transitions, "num_leapfrog_steps": num_leapfrog_steps}
         described = flow_options | {key: value for key, value in counts.items() if value is not None}
@@ -46,5 +48,6 @@ class HVI(FlowVAE):
                 f"HVI was given a flow and {', '.join(described)}; give flow=HVIFlow(...) or options of one, not both"
             )
         super().__init__(
-            encoder, decoder, flow, num_samples=num_samples, likelihood=likelihood, seed=seed, name=name, dtype=dtype
-        )
+            encoder, decoder, flow, num_samples=num_samples, likelihood=likelihood, seed=seed, kl=kl,
+            gradient=gradient, name=name, dtype=dtype,
+        )  # fmt: skip
