@@ -156,6 +156,7 @@ def test_an_interrupt_that_was_swallowed_is_one_still(tiny, models, tmp_path, mo
     assert capsys.readouterr().err.count("cannot convert") == 2
 
 
+@pytest.mark.slow
 def test_what_a_killed_call_left_is_taken_up(models, tmp_path):
     """kill -9 between two blocks of the quick preset."""
     arguments = ["--preset", "quick", "--out", str(tmp_path), "--models", str(models / "vae-seed0.keras")]

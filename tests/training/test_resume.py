@@ -100,6 +100,7 @@ def uninterrupted(tmp_path_factory):
     return folder, *small_run(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_a_run_killed_again_and_again_ends_where_the_uninterrupted_one_ends(uninterrupted, tmp_path):
     expected, expected_model, expected_result = uninterrupted

@@ -67,6 +67,7 @@ def test_the_linear_reverse_model_is_the_best(seed):
         assert gap(*(parameters + 0.05 * change)) > answer.gap
 
 
+@pytest.mark.slow
 def test_best_gaussians():
     """Both references, and HVI from the mean-field one lands above them and below the evidence."""
     target = BetaBinomialTarget()
@@ -92,6 +93,7 @@ def test_moments():
 # ---- the script
 
 
+@pytest.mark.slow
 def test_end_to_end(monkeypatch, tmp_path, capsys):
     for module in (results, report):
         monkeypatch.setattr(module, "LEAPFROG_STEPS", (1, 4))
