@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from hvae_tf.bounds.importance import Estimate
+from hvae_tf.bounds.importance import Estimate, LogMeanExp
 
 
 def jackknife(log_weights: tf.Tensor) -> Estimate:
@@ -26,5 +26,5 @@ def jackknife(log_weights: tf.Tensor) -> Estimate:
     share = tf.where(others, tf.exp(log_weights - log_sum), 0.0)  # at most a half
     left = tf.where(others, log_sum + tf.math.log1p(-share), without_greatest) - tf.math.log(count - 1.0)
     spread = tf.reduce_sum(tf.square(left - tf.reduce_mean(left, axis=0)), axis=0)
-    effective = tf.exp(2.0 * log_sum - tf.reduce_logsumexp(2.0 * log_weights, axis=0))
-    return Estimate(log_sum - tf.math.log(count), tf.sqrt((count - 1.0) / count * spread), effective)
+    estimate = LogMeanExp.of(log_weights).estimate()
+    return estimate._replace(standard_error=tf.sqrt((count - 1.0) / count * spread))

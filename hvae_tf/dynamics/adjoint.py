@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from hvae_tf.configured import Configured, resolve
 from hvae_tf.dynamics.integrator import Integrator, ReversibleIntegrator
 from hvae_tf.dynamics.recomputation import Weights, after, at, filled, loop, specs
 from hvae_tf.targets.target import Target, ValueAndGrad
@@ -28,7 +29,7 @@ from hvae_tf.targets.target import Target, ValueAndGrad
 MAX_DRIFT = 1e-3  # how far from its start the way back may end, relative to the start's largest entries, or to 1
 
 
-class Adjoint(abc.ABC):
+class Adjoint(Configured, abc.ABC):
     """A way to take K steps that can be differentiated."""
 
     @abc.abstractmethod
@@ -48,15 +49,6 @@ class Adjoint(abc.ABC):
         Raises:
             ValueError: If K is unknown or not the same in all parameters.
         """
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON can hold them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        """The adjoint of this configuration."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -197,11 +189,7 @@ def get_adjoint(adjoint: str | Adjoint) -> Adjoint:
     Raises:
         ValueError: If it is neither; the message lists those accepted.
     """
-    if isinstance(adjoint, Adjoint):
-        return adjoint
-    if not isinstance(adjoint, str) or adjoint not in ADJOINTS:
-        raise ValueError(f"unknown adjoint {adjoint!r}; accepted: {', '.join(ADJOINTS)}, or an Adjoint")
-    return ADJOINTS[adjoint]()
+    return resolve("adjoint", adjoint, Adjoint, ADJOINTS, "an Adjoint")
 
 
 class _Middle(NamedTuple):

@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from hvae_tf.configured import Configured
 from hvae_tf.targets.target import Target
 
 
-class Integrator(tf.Module, abc.ABC):
+class Integrator(Configured, tf.Module, abc.ABC):
     """One step, from state to state.
 
     A state is a NamedTuple of floating tensors, and a step keeps their shapes. What a step needs besides, such as its
@@ -26,15 +27,6 @@ class Integrator(tf.Module, abc.ABC):
     @abc.abstractmethod
     def step(self, target: Target, state, parameters) -> Any:
         """The state after one step."""
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON can hold them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        """The integrator of this configuration."""
-        return cls(**config)
 
 
 class ReversibleIntegrator(Integrator):

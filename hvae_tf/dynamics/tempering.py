@@ -9,13 +9,14 @@ A scheme works with b_k = 1/sqrt(beta_k), in which alpha_k = b_k / b_{k-1}.
 
 import abc
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
+from hvae_tf.configured import Configured, resolve
 from hvae_tf.numerics import logit
 
 INV_SQRT_BETA_0 = math.sqrt(1.5)  # where section 4.2 starts it
@@ -38,7 +39,7 @@ class TemperingSchedule(NamedTuple):
         return 1.0 / tf.square(self.inv_sqrt_beta_0)
 
 
-class Tempering(tf.Module, abc.ABC):
+class Tempering(Configured, tf.Module, abc.ABC):
     """A tempering scheme. A flow builds it, for its K steps; calling it then gives the `TemperingSchedule`.
 
     A subclass makes its variables in `build` and gives `_schedule`, whose alphas multiply to sqrt(beta_0): bounds count
@@ -84,15 +85,6 @@ class Tempering(tf.Module, abc.ABC):
 
     def _variable(self, name, value, shape):
         return tf.Variable(np.broadcast_to(value, shape).astype(self._dtype.as_numpy_dtype), name=name)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON can hold them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        """The scheme of this configuration, not built."""
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -201,8 +193,4 @@ def get_tempering(tempering: str | Tempering) -> Tempering:
     Raises:
         ValueError: If it is neither; the message lists those accepted.
     """
-    if isinstance(tempering, Tempering):
-        return tempering
-    if not isinstance(tempering, str) or tempering not in TEMPERINGS:
-        raise ValueError(f"unknown tempering {tempering!r}; accepted: {', '.join(TEMPERINGS)}, or a Tempering")
-    return TEMPERINGS[tempering]()
+    return resolve("tempering", tempering, Tempering, TEMPERINGS, "a Tempering")

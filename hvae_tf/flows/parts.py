@@ -1,15 +1,15 @@
 """What the exchangeable parts of a stochastic flow have in common: the flow builds them, for its sizes, once."""
 
 import abc
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
+from hvae_tf.configured import Configured
 
 
-class FlowPart(tf.Module, abc.ABC):
+class FlowPart(Configured, tf.Module, abc.ABC):
     """A part with variables for each of T transitions.
 
     A subclass makes its variables in `build`, after calling this one. To be saved with a model, it is registered with
@@ -46,12 +46,3 @@ class FlowPart(tf.Module, abc.ABC):
         """A variable ``[T, l]``, one value for each transition and dimension."""
         value = np.asarray(value, self.dtype.as_numpy_dtype)
         return tf.Variable(np.broadcast_to(value, self._shape), name=name)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON can hold them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        """The part of this configuration, not built."""
-        return cls(**config)

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_count, check_seed
+from hvae_tf.configured import resolve
 from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.flows.parts import FlowPart
 from hvae_tf.networks.initial import REVERSE, glorot_uniform
@@ -176,8 +177,4 @@ def get_reverse(reverse: str | ReverseModel) -> ReverseModel:
     Raises:
         ValueError: If it is neither; the message lists those accepted.
     """
-    if isinstance(reverse, ReverseModel):
-        return reverse
-    if not isinstance(reverse, str) or reverse not in REVERSE_MODELS:
-        raise ValueError(f"unknown reverse {reverse!r}; accepted: {', '.join(REVERSE_MODELS)}, or a ReverseModel")
-    return REVERSE_MODELS[reverse]()
+    return resolve("reverse", reverse, ReverseModel, REVERSE_MODELS, "a ReverseModel")

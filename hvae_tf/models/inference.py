@@ -75,9 +75,9 @@ class Inference(ModelParts):
         Raises:
             ValueError: If x is not of the model's shape, or batch_size is below 1.
         """
+        x = self._events(x)
+        check_count("batch_size", batch_size)
         if seed is None:
-            x = self._events(x)
-            check_count("batch_size", batch_size)
             return np.concatenate(
                 [self._reconstruct_graph(x[i : i + batch_size]) for i in range(0, len(x), batch_size)]
             )
@@ -146,9 +146,7 @@ class Inference(ModelParts):
         return (chunks(*batch) for batch in self._batches(x, seed_pair(seed, stream), batch_size))
 
     def _batches(self, x, seed, batch_size):
-        """Yields ((x, q0), seed) for each batch of events."""
-        x = self._events(x)
-        check_count("batch_size", batch_size)
+        """Yields ((x, q0), seed) for each batch of events, which are checked already."""
         for start in range(0, len(x), batch_size):
             batch = tf.convert_to_tensor(x[start : start + batch_size])
             yield (batch, self._encode_graph(batch)), fold_in(seed, start)

@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from hvae_tf.configured import Configured, resolve
 from hvae_tf.networks.activations import softplus
 
 tfd = tfp.distributions
 
 
-class Likelihood(tf.Module, abc.ABC):
+class Likelihood(Configured, tf.Module, abc.ABC):
     """The distribution of every number of an event given the decoder's outputs; they are independent given z.
 
     A likelihood may have variables of its own, such as a noise scale for all examples: it makes them in `build`, as
@@ -54,13 +55,6 @@ class Likelihood(tf.Module, abc.ABC):
     @abc.abstractmethod
     def check_values(self, x: np.ndarray, num_outputs: int) -> None:
         """Raises ValueError if x ``[..., C]`` holds values outside the support; the decoder has `num_outputs` last."""
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -197,10 +191,4 @@ def get_likelihood(likelihood: "str | Likelihood") -> Likelihood:
     Raises:
         ValueError: If it is neither; the message lists the names accepted.
     """
-    if isinstance(likelihood, Likelihood):
-        return likelihood
-    if not isinstance(likelihood, str) or likelihood not in LIKELIHOODS:
-        raise ValueError(
-            f"unknown likelihood {likelihood!r}; accepted: {', '.join(LIKELIHOODS)}, or a Likelihood object"
-        )
-    return LIKELIHOODS[likelihood]()
+    return resolve("likelihood", likelihood, Likelihood, LIKELIHOODS, "a Likelihood object")
