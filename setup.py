@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "hvae_tf/__init__.py").read_text(), re.MULTILINE).group(1)
-TEST = ["pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100"]
+CLUSTER = ["distributed>=2024.8"]
+TEST = ["pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100", *CLUSTER]
 
 setup(
     name="hvae_tf",
@@ -37,6 +38,7 @@ setup(
     ],
     extras_require={
         "test": TEST,
+        "cluster": CLUSTER,  # --scheduler: runs on many machines
         "dev": [*TEST, "ruff>=0.9", "mypy>=1.10"],
         "bench": ["torch==2.13.0", "pythae==0.1.2", "jax==0.10.2", "optax==0.2.8"],  # what benchmarks/ compares with
     },

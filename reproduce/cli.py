@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -43,6 +44,46 @@ def names_of(accepted: Collection[str]) -> Callable[[str], tuple[str, ...]]:
         return found
 
     return names
+
+
+def amounts(text: str) -> dict[str, float]:
+    """The kind of argument that is a list of amounts by name, like ``GPU=1,memory=4e9``."""
+    found = {}
+    for part in text.split(","):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of amounts like GPU=1,memory=4e9") from None
+    if not all(name and 0 < amount < float("inf") for name, amount in found.items()):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names with positive amounts, like GPU=1,memory=4e9")
+    return found
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """The options ``--scheduler`` and ``--resources``; see docs/scaling.md."""
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="do the work on the workers of this dask.distributed scheduler, such as tcp://HOST:8786, which share the "
+        "output folder (docs/scaling.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resources", type=amounts, metavar="NAME=N", help="with --scheduler: what a run takes of what workers declare"
+    )
+
+
+def check_cluster_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the program where options do not go together; `args.processes` is None where it was not given."""
+    if args.scheduler and args.processes:
+        parser.error("--processes is for this machine; with --scheduler the runs at once are the scheduler's workers")
+    if args.resources and not args.scheduler:
+        parser.error("--resources goes with --scheduler")
+
+
+def shared_data_dir(data_dir: Path | None) -> Path | None:
+    """Where TFDS keeps its data, as a path that other processes in other folders can use; None: its own default."""
+    text = data_dir or os.environ.get("TFDS_DATA_DIR")
+    return None if text is None else Path(text).expanduser().absolute()
 
 
 def folder(text: str) -> Path:

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
+from reproduce.cli import add_cluster_options, answer, check_cluster_options, folder, integers, names_of, positive  # noqa: E402
 from reproduce.gaussian.configs import LINES, PRESETS, VARIANTS  # noqa: E402
 
 
@@ -36,12 +36,14 @@ def parse(argv=None) -> argparse.Namespace:
     add("--iterations", type=positive, metavar="N", help="RMSProp iterations of each training (default: the preset's)")
     add("--seed", type=int, default=0, help="seed of data and noise (default: 0)")
     add("--out", type=folder, metavar="DIR", help="output folder (default: results/figure1, or results/figure1-PRESET)")
-    add("--processes", type=positive, default=os.cpu_count(), metavar="N",
+    add("--processes", type=positive, metavar="N",
         help="jobs trained at once, about 0.5 GiB each (default: one a core)")  # fmt: skip
+    add_cluster_options(parser)
     add("--force", action="store_true", help="do again what is asked for even where it has a finished record")
     add("--report-only", action="store_true", help="train nothing; make tables, figures and report from the records")
     add("--report-to", type=folder, metavar="DIR", help="folder of tables, figures and report (default: that of --out)")
     args = parser.parse_args(argv)
+    check_cluster_options(parser, args)
     if args.seed < 0:
         parser.error("--seed: expected an integer of at least 0")
     changes = {k: getattr(args, k) for k in ("dims", "datasets", "iterations") if getattr(args, k) is not None}
@@ -61,9 +63,10 @@ def main(argv=None) -> int:
 def make_figure(args) -> int:
     """Trains what is missing, then writes tables, figures and report; gives the exit status."""
     from hvae_tf.runs import RecordError, RunStore
+    from reproduce.cluster import cluster
     from reproduce.gaussian.jobs import make_jobs
     from reproduce.gaussian.report import write_report
-    from reproduce.workers import run_side_by_side
+    from reproduce.workers import available_cores, run_shown, run_side_by_side
 
     failures = {}
     try:
@@ -73,7 +76,13 @@ def make_figure(args) -> int:
             jobs = [job for job in jobs if not job.done(store)]
         if jobs:
             print(f"{len(jobs)} jobs to do; records go to {args.out}", flush=True)
-            failures = run_side_by_side(jobs, store, args.processes, force=args.force, noun="jobs")
+            if args.scheduler:
+                store = RunStore(args.out.resolve())
+                with cluster(args.scheduler, store.folder, resources=args.resources) as executor:
+                    failures = run_shown(jobs, store, executor, force=args.force, noun="jobs")
+            else:
+                processes = args.processes or available_cores()
+                failures = run_side_by_side(jobs, store, processes, force=args.force, noun="jobs")
             for name, failure in failures.items():
                 print(f"failed: {name}: {failure}", file=sys.stderr)
         written = write_report(args.out, args.report_to)

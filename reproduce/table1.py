@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
+from reproduce.cli import add_cluster_options, answer, check_cluster_options, folder, integers, names_of, positive  # noqa: E402
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
 
@@ -43,6 +43,7 @@ def parse(argv=None) -> argparse.Namespace:
         help="runs side by side, each in a process of its own (default: 1 if --cores is given, else one a core)",
     )
     add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add_cluster_options(parser)
     add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
     add(
         "--judge",
@@ -57,6 +58,7 @@ def parse(argv=None) -> argparse.Namespace:
     add("--tensorboard", action="store_true", help="write TensorBoard event files into OUT/work/RUN/tensorboard")
     add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
     args = parser.parse_args(argv)
+    check_cluster_options(parser, args)
     preset = TABLE1_PRESETS[args.preset]
     args.config, args.evaluation = preset.config, preset.evaluation
     if args.dataset and args.dataset != args.config.dataset:
@@ -102,13 +104,15 @@ def work(args, runs, store) -> dict[str, str]:
     What another call has is waited for at the end.
     """
     from hvae_tf.runs import InlineExecutor, run_all
-    from reproduce.mnist.work import TableTask, available_cores
-    from reproduce.workers import run_side_by_side
+    from reproduce.mnist.work import TableTask
+    from reproduce.workers import available_cores, run_side_by_side
 
     if not args.force:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
+    if args.scheduler:
+        return work_on_cluster(args, runs, store)
     processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
     if processes > 1:
         settings = settings_of(args, cores=args.cores or 1, verbose=0)
@@ -122,10 +126,27 @@ def work(args, runs, store) -> dict[str, str]:
     return run_all(tasks, store, InlineExecutor(), force=args.force)
 
 
+def work_on_cluster(args, runs, store) -> dict[str, str]:
+    """`work` on the workers of a scheduler, which read the data themselves."""
+    from hvae_tf.runs import RunStore
+    from reproduce.cli import shared_data_dir
+    from reproduce.cluster import cluster
+    from reproduce.mnist.work import TableTask
+    from reproduce.workers import run_shown
+
+    settings = settings_of(args, cores=args.cores or 1, verbose=0, data_dir=shared_data_dir(args.data_dir))
+    settings.data()
+    store = RunStore(store.folder.resolve())
+    with cluster(args.scheduler, store.folder, cores=settings.cores, resources=args.resources) as executor:
+        print(f"{len(runs)} runs to do on {executor.num_workers} workers; records go to {store.folder}", flush=True)
+        tasks = [TableTask(run, settings) for run in runs]
+        return run_shown(tasks, store, executor, force=args.force, quiet=not args.verbose)
+
+
 def take_cores(asked: int | None) -> int | None:
     """Gives TensorFlow the cores asked for, or all; None where it has started already, and keeps what it has."""
     import hvae_tf
-    from reproduce.mnist.work import available_cores
+    from reproduce.workers import available_cores
 
     try:
         hvae_tf.use_cores(asked or available_cores())

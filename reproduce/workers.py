@@ -15,6 +15,11 @@ if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come befo
     from hvae_tf.runs import RunStore, Task
 
 
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_side_by_side(
     tasks: "Sequence[Task]",
     store: "RunStore",
@@ -39,15 +44,26 @@ def run_side_by_side(
     Returns:
         What went wrong, by the names of the tasks that failed.
     """
+    with worker_pool(min(processes, len(tasks)), cores) as executor:
+        return run_shown(tasks, store, executor, force=force, noun=noun, quiet=quiet)
+
+
+def run_shown(
+    tasks: "Sequence[Task]",
+    store: "RunStore",
+    executor: concurrent.futures.Executor,
+    *,
+    force: bool = False,
+    noun: str = "runs",
+    quiet: bool = False,
+) -> dict[str, str]:
+    """`run_all` on any executor, shown as by `run_side_by_side`."""
     from tqdm import tqdm
 
     from hvae_tf.runs import run_all
 
     layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
-    with (
-        tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar,
-        worker_pool(min(processes, len(tasks)), cores) as executor,
-    ):
+    with tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar:
 
         def show(fraction, finished, count):
             bar.set_postfix_str(f"({finished} of {count} {noun} done)", refresh=False)

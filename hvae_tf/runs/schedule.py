@@ -79,7 +79,7 @@ def run_all(
 
     Raises:
         RecordError: If a record of another configuration stands in the place of a task's; nothing is run then.
-        RuntimeError: If a process of the executor died.
+        RuntimeError: If a process of the executor died, or the executor itself was lost.
     """
     todo = [task for task in tasks if force or not task.done(store)]
     fractions, failures = dict.fromkeys((task.name for task in todo), 0.0), {}
@@ -99,7 +99,7 @@ def run_all(
             finished, _ = concurrent.futures.wait(open_tasks, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED)
             for future in finished:
                 task = open_tasks.pop(future)
-                mine, failure = future.result()
+                mine, failure = _outcome(future)
                 if not mine:  # another call has it: its turn comes again at the end, and then this call waits
                     open_tasks[executor.submit(_attempt, task, store, force, True)] = task
                     continue
@@ -111,10 +111,30 @@ def run_all(
             tell()
     except concurrent.futures.BrokenExecutor as error:
         raise RuntimeError("a worker process died (out of memory?); what was finished is kept") from error
+    except concurrent.futures.CancelledError as error:
+        raise RuntimeError("what runs the tasks was lost; what was finished is kept") from error
     finally:
         for future in open_tasks:
             future.cancel()
     return failures
+
+
+def _outcome(future: concurrent.futures.Future) -> tuple[bool, str | None]:
+    """What `_attempt` gave; a task that the executor could not bring to it, or lost with each worker, has failed.
+
+    Raises:
+        BrokenExecutor, CancelledError: If nothing more can be run.
+    """
+    try:
+        return future.result()
+    except (concurrent.futures.BrokenExecutor, concurrent.futures.CancelledError):
+        raise
+    except Exception as error:
+        return True, _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _attempt(task: Task, store: RunStore, force: bool, wait: bool) -> tuple[bool, str | None]:
@@ -133,7 +153,7 @@ def _attempt(task: Task, store: RunStore, force: bool, wait: bool) -> tuple[bool
             finally:
                 path.unlink(missing_ok=True)
     except Exception as error:
-        return True, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return True, _one_line(error)
     return True, None
 
 

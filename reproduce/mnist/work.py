@@ -6,7 +6,6 @@ is recorded. Each stage is skipped where its result stands, and done again where
 
 import dataclasses
 import functools
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -213,8 +212,3 @@ def _printer(name):
         print(f"\r{name}: evaluation {100 * fraction:5.1f} %", end=end, file=sys.stderr, flush=True)
 
     return show
-
-
-def available_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,225 @@
+"""Runs on a scheduler's workers: a worker killed in mid-run, resources, and what cannot be used said in one line."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import hvae_tf
+from hvae_tf.runs import RunStore, run_all
+from reproduce import configs, figure1_gaussian, table1
+from reproduce.cluster import ClusterError, cluster, perform
+from reproduce.configs import Evaluation, Table1Preset
+from tests.reproduce.mnist_records import TINY
+
+distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install .[cluster]")
+EPOCHS = 24
+OF_TIME = {"training", "evaluation_seconds"}
+
+
+class Machines:
+    """A scheduler and two workers, processes of their own in a folder that is not the project's."""
+
+    def __init__(self, folder: Path):
+        self.processes, self._folder = {}, folder
+        self.file = folder / "scheduler.json"
+        self._start("scheduler", "dask_scheduler", "--port", "0", "--scheduler-file", str(self.file))
+        deadline = time.monotonic() + 60
+        while not self.file.exists():
+            assert self.processes["scheduler"].poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        self.address = json.loads(self.file.read_text())["address"]
+        for name, resources in (("one", "blue=1"), ("other", "blue=1,red=1")):
+            self._start(name, "dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--name", name,
+                        "--resources", resources, "--local-directory", str(folder / name))  # fmt: skip
+
+    def _start(self, name, module, *arguments):
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        with (self._folder / f"{name}.log").open("w") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard", *arguments],
+                cwd=self._folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def worker_of(self, run: str) -> str:
+        """The name of the worker that is at a run."""
+        with distributed.Client(self.address, set_as_default=False) as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            for address, keys in client.processing().items():
+                if any(str(key).startswith(run) for key in keys):
+                    return workers[address]["name"]
+        raise AssertionError(f"no worker is at {run}")
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    found = Machines(tmp_path_factory.mktemp("machines"))
+    yield found
+    found.stop()
+
+
+def epochs_of(history: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return max(0, len(history.read_text().splitlines()) - 1)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """A task that leaves the process that it ran in."""
+
+    name: str
+    cost: float = 1.0
+
+    def done(self, store):
+        return False
+
+    def run(self, store, progress, force):
+        (store.folder / self.name).write_text(str(os.getpid()))
+
+
+@pytest.mark.slow
+def test_runs_go_where_their_resources_are(machines, tmp_path):
+    with cluster(machines.address, tmp_path, resources={"red": 1}) as executor:
+        assert run_all([Where(name) for name in "abc"], RunStore(tmp_path), executor) == {}
+    assert {int((tmp_path / name).read_text()) for name in "abc"} == {machines.processes["other"].pid}
+    with (
+        pytest.raises(ClusterError, match="no worker offers red=2"),
+        cluster(machines.address, tmp_path, resources={"red": 2}),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_a_killed_workers_run_goes_on_from_its_checkpoint_to_the_same_table(machines, tmp_path, monkeypatch):
+    preset = Table1Preset(dataclasses.replace(TINY, max_epochs=EPOCHS), Evaluation(None, 6, 1), ("vae",), {"vae": 2})
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
+    undisturbed, out, told = tmp_path / "undisturbed", tmp_path / "out", {}
+    common = ["--preset", "tiny", "--verbose", "0"]
+
+    def kill():
+        history = out / "work" / "vae-seed0" / "history.csv"
+        while epochs_of(history) < 3:
+            time.sleep(0.02)
+        told["worker"] = machines.worker_of("vae-seed0")
+        process = machines.processes[told["worker"]]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        told["killed_at"] = told["fewest"] = epochs_of(history)
+        while not (out / "vae-seed0.json").exists():
+            told["fewest"] = min(told["fewest"], epochs_of(history))
+            time.sleep(0.005)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    assert table1.main([*common, "--out", str(out), "--scheduler", machines.address]) == 0
+    killer.join(10)
+    assert 3 <= told["killed_at"] < EPOCHS  # in mid-run
+    assert told["fewest"] == told["killed_at"]  # not from the start
+    assert machines.processes[told["worker"]].returncode == -signal.SIGKILL
+
+    assert table1.main([*common, "--out", str(undisturbed), "--processes", "2"]) == 0
+    assert (out / "table1.csv").read_bytes() == (undisturbed / "table1.csv").read_bytes()
+    for path in undisturbed.glob("*.json"):
+        ours, theirs = hvae_tf.runs.read_record(out / path.name), hvae_tf.runs.read_record(path)
+        assert ours["history"] == theirs["history"]
+        for name in theirs["results"].keys() - OF_TIME:
+            assert ours["results"][name] == theirs["results"][name], name
+        models = [keras.models.load_model(folder / "models" / f"{path.stem}.keras") for folder in (out, undisturbed)]
+        for one, other in zip(*(model.get_weights() for model in models), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not list(out.glob(".locks/*.shared"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Endless(Where):
+    """A task that ends only with its process."""
+
+    def run(self, store, progress, force):
+        super().run(store, progress, force)
+        time.sleep(600)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_what_is_under_way_where_workers_have_nannies(tmp_path):
+    store = RunStore(tmp_path)
+
+    def interrupt(fraction, finished, count):
+        if (tmp_path / "a").exists():
+            raise KeyboardInterrupt
+
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as machines:
+        with pytest.raises(KeyboardInterrupt), cluster(machines.scheduler_address, tmp_path) as executor:
+            run_all([Endless("a"), Endless("b")], store, executor, on_progress=interrupt)
+        with store.claim("a") as mine:
+            assert mine  # its owner is dead
+        with cluster(machines.scheduler_address, tmp_path) as executor:  # and its worker was made anew
+            assert run_all([Where("c")], store, executor) == {}
+    assert (tmp_path / "a").read_text() != (tmp_path / "c").read_text()
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_one_line(tmp_path):
+    found = Machines(tmp_path)
+    try:
+        with cluster(found.address, tmp_path) as executor:
+            threading.Timer(1.0, found.processes["scheduler"].kill).start()
+            with pytest.raises(RuntimeError, match="was lost"):
+                run_all([Endless("a")], RunStore(tmp_path), executor)
+    finally:
+        found.stop()
+
+
+def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("reproduce.cluster.CONNECT_SECONDS", 1)
+    with (
+        pytest.raises(ClusterError, match=r"no scheduler answers at 'tcp://127.0.0.1:9'") as error,
+        cluster("tcp://127.0.0.1:9", tmp_path),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+    local = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0")
+    with (
+        local,
+        pytest.raises(ClusterError, match=r"has 2 threads.*--nthreads 1"),
+        cluster(local.scheduler_address, tmp_path),
+    ):
+        pass
+    with pytest.raises(ClusterError, match=r"does not see .* give --out a folder that all machines share"):
+        perform(lambda: None, str(tmp_path / "elsewhere" / ".locks" / "token"), 1)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install .*hvae_tf\[cluster\]"), cluster("tcp://a:1", tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("script", [table1, figure1_gaussian])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--scheduler", "tcp://a:1", "--processes", "2"], "--processes is for this machine"),
+        (["--resources", "GPU=1"], "goes with --scheduler"),
+        (["--scheduler", "tcp://a:1", "--resources", "GPU"], "no list of amounts"),
+        (["--scheduler", "tcp://a:1", "--resources", "GPU=-1"], "positive amounts"),
+    ],
+)
+def test_options_that_do_not_go_together(script, arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        script.parse(arguments)
+    assert said in capsys.readouterr().err
