@@ -11,22 +11,33 @@ each on a core of its own. MNIST comes from TensorFlow Datasets: set TFDS_DATA_D
 """
 
 import argparse
+import contextlib
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
+from reproduce.cli import (  # noqa: E402
+    answer,
+    counted,
+    folder,
+    integers,
+    leave,
+    make_parser,
+    names_of,
+    positive,
+    say_written,
+    shown,
+    wrapped,
+)  # fmt: skip
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--preset", choices=TABLE1_PRESETS, default="paper", help="protocol, cells and seeds (default: paper)")
     add("--cells", type=names_of(TABLE1_CELLS), metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
@@ -55,7 +66,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--tensorboard", action="store_true", help="write TensorBoard event files into OUT/work/RUN/tensorboard")
-    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
+    add("--verbose", type=int, choices=(0, 1, 2), default=2,
+        help="0 silent, 1 how far it is, 2 a line an epoch too where one run follows another (default: 2)")  # fmt: skip
     args = parser.parse_args(argv)
     preset = TABLE1_PRESETS[args.preset]
     args.config, args.evaluation = preset.config, preset.evaluation
@@ -74,7 +86,7 @@ def settings_of(args, **changes):
     """What all runs of the call have in common."""
     from reproduce.mnist.work import Settings
 
-    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard", "verbose")
+    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard")
     return Settings(**{**{name: getattr(args, name) for name in names}, **changes})
 
 
@@ -101,25 +113,30 @@ def work(args, runs, store) -> dict[str, str]:
 
     What another call has is waited for at the end.
     """
-    from hvae_tf.runs import InlineExecutor, run_all
     from reproduce.mnist.work import TableTask, available_cores
-    from reproduce.workers import run_side_by_side
+    from reproduce.progress import Display
+    from reproduce.workers import run_with_display
 
     if not args.force:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
     processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
-    if processes > 1:
-        settings = settings_of(args, cores=args.cores or 1, verbose=0)
+    side_by_side = processes > 1
+    if side_by_side:
+        settings = settings_of(args, cores=args.cores or 1)
     else:
-        settings = settings_of(args, cores=take_cores(args.cores))
+        settings = settings_of(args, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [TableTask(run, settings) for run in runs]
-    if processes > 1:
-        print(f"{len(tasks)} runs to do, {processes} at once; records go to {args.out}", flush=True)
-        return run_side_by_side(tasks, store, processes, cores=settings.cores, force=args.force, quiet=not args.verbose)
-    return run_all(tasks, store, InlineExecutor(), force=args.force)
+    if args.verbose:
+        at_once = f", {processes} at once" if side_by_side else ""
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {shown(args.out)}"), flush=True)
+    with Display(quiet=not args.verbose) as display:
+        return run_with_display(
+            tasks, store, processes if side_by_side else None, cores=settings.cores or 1, force=args.force,
+            display=display,
+        )  # fmt: skip
 
 
 def take_cores(asked: int | None) -> int | None:
@@ -144,8 +161,9 @@ def main(argv=None) -> int:
 def make_table(args) -> int:
     """Does what is missing, then writes table and figures; gives the exit status."""
     import hvae_tf
+    from reproduce.mnist.baseline import keep_baseline
     from reproduce.mnist.cells import make_runs
-    from reproduce.mnist.report import write_report
+    from reproduce.mnist.report import load_table, summary, write_table
 
     failures = {}
     try:
@@ -156,11 +174,15 @@ def make_table(args) -> int:
             return 0
         if not args.report_only:
             failures = work(args, runs, store)
-        written = write_report(args.out, args.judge)
-        if not written and not failures:
+            with contextlib.suppress(hvae_tf.DataError):  # finished records are tabulated where the data are not
+                keep_baseline(args.out, settings_of(args).data())
+        table = load_table(args.out, args.judge)
+        if table.records:
+            written = write_table(args.out, table)
+            print(summary(table))
+            say_written(written)
+        elif not failures:
             raise hvae_tf.runs.RecordError(f"{args.out} has no records to report")
-        for path in written:
-            print(path)
     except (
         hvae_tf.runs.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
         RuntimeError, ValueError,
@@ -173,4 +195,4 @@ def make_table(args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

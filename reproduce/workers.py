@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -11,49 +12,68 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from reproduce.progress import Display
+from reproduce.quiet import import_quietly
+
 if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come before its watch over the parent
     from hvae_tf.runs import RunStore, Task
 
 
-def run_side_by_side(
+def run_with_display(
     tasks: "Sequence[Task]",
     store: "RunStore",
-    processes: int,
+    processes: int | None = None,
     *,
     cores: int = 1,
     force: bool = False,
     noun: str = "runs",
-    quiet: bool = False,
+    display: Display | None = None,
 ) -> dict[str, str]:
-    """`run_all` in so many processes, with one display of how far all of it is and how long what is left may take.
+    """`run_all` here or in so many processes, with one display of how far it is and how long the rest may take.
 
     Args:
         tasks: What is to be done.
         store: Where the records go.
-        processes: How many tasks at once.
-        cores: That each has.
+        processes: How many tasks at once, each in a process of its own; None: one after the other, in this one.
+        cores: That each process has.
         force: Whether to do again what is done.
         noun: What the user calls the tasks.
-        quiet: No display.
+        display: Where to show it; the caller closes it. By default there is one for this call.
 
     Returns:
         What went wrong, by the names of the tasks that failed.
     """
-    from tqdm import tqdm
+    from hvae_tf.runs import InlineExecutor, run_all
 
-    from hvae_tf.runs import run_all
+    with contextlib.ExitStack() as stack:
+        shown = display or stack.enter_context(Display())
+        if processes is None:
+            executor = stack.enter_context(InlineExecutor())
+        else:
+            executor = stack.enter_context(worker_pool(min(processes, len(tasks)), cores))
 
-    layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
-    with (
-        tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar,
-        worker_pool(min(processes, len(tasks)), cores) as executor,
-    ):
-
-        def show(fraction, finished, count):
-            bar.set_postfix_str(f"({finished} of {count} {noun} done)", refresh=False)
-            bar.update(100.0 * fraction - bar.n)
+        def show(overview):
+            now = next(reversed(overview.doing.values()), "")
+            more = f" +{len(overview.doing) - 1}" if len(overview.doing) > 1 else ""
+            count = f"{overview.finished}/{overview.total} {noun}" if overview.total > 1 else ""
+            shown.show(overview.fraction, "; ".join(filter(None, [count, now + more])) or "starting", overview.kept)
 
         return run_all(tasks, store, executor, force=force, on_progress=show)
+
+
+class _DeafProcess(multiprocessing.context.SpawnProcess):
+    """A process that never hears Ctrl-C, not even while it starts: the one that called it hears it, and ends it."""
+
+    def start(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    Process = _DeafProcess
 
 
 @contextlib.contextmanager
@@ -63,7 +83,7 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.P
     Every worker waits on a pipe whose other end is here alone: when this process ends, however it ends, or the block
     is left by an error or an interrupt, the operating system closes it and the workers end at once.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _Context()
     theirs, ours = context.Pipe(duplex=False)
     executor = concurrent.futures.ProcessPoolExecutor(
         processes, mp_context=context, initializer=_begin, initargs=(theirs, cores)
@@ -82,8 +102,8 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.P
 
 def _begin(lifeline: Connection, cores: int) -> None:
     """A worker's first deed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hears Ctrl-C, and ends us
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    import_quietly()
     import hvae_tf
 
     hvae_tf.use_cores(cores)
