@@ -10,7 +10,7 @@ import itertools
 import sys
 
 import numpy as np
-from harness.command import FOLDER, answer, integers, make_parser, parse
+from harness.command import FOLDER, answer, integers, leave, make_parser, parse
 from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
@@ -118,4 +118,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

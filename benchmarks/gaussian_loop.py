@@ -3,9 +3,7 @@
 Ten data sets side by side, as reproduce/figure1_gaussian.py trains them, and one core, which is what it gives a job.
 """
 
-import sys
-
-from harness.command import answer, integers, make_parser, names_of, parse, positive
+from harness.command import answer, integers, leave, make_parser, names_of, parse, positive
 from harness.report import write_report
 from harness.rounds import Spread, round_robin
 from harness.workers import Worker
@@ -87,4 +85,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

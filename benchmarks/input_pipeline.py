@@ -5,11 +5,10 @@ is the time inside `next(iterator)`; beside it stands the time of the same step 
 which shows what making batches in the background takes from the step itself. Fails if waiting is 3 % or more.
 """
 
-import sys
 import time
 
 import numpy as np
-from harness.command import BenchmarkError, answer, integers, make_parser, parse, positive
+from harness.command import BenchmarkError, answer, integers, leave, make_parser, parse, positive
 from harness.report import write_report
 from harness.rounds import Spread, number
 from harness.workers import Worker
@@ -118,4 +117,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,9 +7,8 @@ than 0.85 of the bare speed at the size that the judge uses.
 """
 
 import contextlib
-import sys
 
-from harness.command import BenchmarkError, answer, make_parser, parse, positive
+from harness.command import BenchmarkError, answer, leave, make_parser, parse, positive
 from harness.report import write_report
 from harness.rounds import Spread, number, paired_ratios, round_robin
 from harness.workers import Worker
@@ -128,4 +127,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

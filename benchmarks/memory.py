@@ -9,7 +9,7 @@ imported, built and traced: activations, gradients, the optimiser's temporaries,
 import sys
 
 import numpy as np
-from harness.command import answer, integers, make_parser, parse
+from harness.command import answer, integers, leave, make_parser, parse
 from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
@@ -156,4 +156,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,10 +6,9 @@ products of the same run, say how near this is to what the machine can do.
 """
 
 import contextlib
-import sys
 
 from harness.arithmetic import importance_sample_flops
-from harness.command import answer, integers, make_parser, parse, positive
+from harness.command import answer, integers, leave, make_parser, parse, positive
 from harness.machine import matrix_product_peak
 from harness.report import write_report
 from harness.rounds import Spread, number, round_robin
@@ -129,4 +128,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,7 +7,7 @@ the other sizes stand at K = 5, batch 100, l = 64, 28 x 28.
 import sys
 
 from harness.arithmetic import training_step_flops
-from harness.command import answer, make_parser, parse, positive
+from harness.command import answer, leave, make_parser, parse, positive
 from harness.report import write_report
 from harness.rounds import Spread, exponent, number, round_robin
 from harness.workers import Worker
@@ -98,4 +98,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,7 +9,7 @@ import contextlib
 import sys
 
 from harness.arithmetic import training_step_flops
-from harness.command import BenchmarkError, answer, integers, make_parser, names_of, parse, positive
+from harness.command import BenchmarkError, answer, integers, leave, make_parser, names_of, parse, positive
 from harness.machine import matrix_product_peak
 from harness.report import write_report
 from harness.rounds import Spread, number, paired_ratios, round_robin
@@ -151,4 +151,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

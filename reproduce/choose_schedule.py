@@ -6,24 +6,23 @@ Trains the VAE under each of `BUDGET_CANDIDATES` for the preset's epochs and wri
 into the preset's folder. Stopped and run again, it goes on. The choice itself is a line of `reproduce/configs.py`.
 """
 
-import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, say_written  # noqa: E402
 from reproduce.configs import BUDGET_CANDIDATES, TABLE1_PRESETS  # noqa: E402
 
 
 def main(argv=None) -> int:
     """Trains the candidates and writes what they reached."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=TABLE1_PRESETS, default="budget")
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--preset", choices=TABLE1_PRESETS, default="budget", help="whose protocol it is for (default: budget)"
+    )
     parser.add_argument("--data-dir", type=folder, help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     parser.add_argument("--out", type=folder, help="output folder (default: results/table1/PRESET)")
     parser.set_defaults(force=False)
@@ -37,32 +36,42 @@ def choose(args) -> int:
     from hvae_tf.data import DataError
     from hvae_tf.runs import RecordError
     from hvae_tf.training import CheckpointError, DivergenceError
+    from reproduce.progress import Display
 
     try:
-        print(compare(args))
+        (args.out / "work").mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+        with Display() as display:
+            page, table = compare(args, display)
+        print(table)
+        say_written([page])
     except (DataError, CheckpointError, DivergenceError, RecordError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def compare(args) -> Path:
-    """Trains every candidate and writes what each reached; gives the page."""
+def compare(args, display) -> tuple[Path, str]:
+    """Trains every candidate and writes what each reached; gives the page, and its table."""
     from hvae_tf.data import load
     from hvae_tf.files import atomic_write
+    from reproduce.epochs import EpochProgress
     from reproduce.mnist.cells import Run
     from reproduce.mnist.training import train
+    from reproduce.progress import Stages
     from reproduce.tables import markdown
 
     base = TABLE1_PRESETS[args.preset].config
     rows = []
     data = load(base.dataset, args.data_dir, limit=base.limit)
+    stages = Stages(display, len(BUDGET_CANDIDATES))
     for rate, schedule in BUDGET_CANDIDATES:
+        name = f"{schedule}, {rate:g}"
         config = dataclasses.replace(base, learning_rate=rate, schedule=schedule)
         # the preset's own choice is a run of its table, so it is trained once
         run = Run("vae", 0)
         kept = args.out / "work" / (run.name if config == base else f"schedule-{schedule}-{rate:g}")
-        _, result = train(run, config, data, kept, verbose=2)
+        told = EpochProgress(stages.begin(name), name, config.max_epochs, lines=True)
+        _, result = train(run, config, data, kept, verbose=0, callbacks=[told])
         losses = (result.history["val_loss"][-1], result.best_loss)
         rows.append((f"{rate:g}", schedule, result.epochs, *(f"{loss:.3f}" for loss in losses)))
     rows.sort(key=lambda row: float(row[-1]))
@@ -76,8 +85,10 @@ def compare(args) -> Path:
         f"{base.schedule}, for every cell.\n\n"
     )
     atomic_write(args.out / "schedule.md", text + markdown(head, rows) + "\n")
-    return args.out / "schedule.md"
+    names = ("rate", "schedule", "epochs", "last", "best")
+    table = "\n".join(" ".join(f"{cell:>9}" for cell in map(str, row)) for row in [names, *rows])
+    return args.out / "schedule.md", f"-ELBO on validation images, nats\n{table}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

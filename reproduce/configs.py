@@ -51,7 +51,7 @@ class Table1Config:
         schedule: ``"constant"``, or ``"cosine"`` down to zero over max_epochs.
         latent_size: l.
         hidden_units: Of the fully connected layers.
-        filters: Of the convolutions.
+        filters: Of the convolutions; empty for dense networks of one hidden layer.
         step_size: Initial eps.
         max_step_size: xi.
         alpha: Initial alpha_k under free tempering.
@@ -115,12 +115,13 @@ TABLE1_PRESETS = {
     "smoke": Table1Preset(
         Table1Config(
             dataset="digits",
-            max_epochs=40,
-            patience=10,
+            max_epochs=80,
+            patience=None,
             learning_rate=1e-2,
+            schedule="cosine",
             latent_size=8,
-            hidden_units=64,
-            filters=(8, 16),
+            hidden_units=128,
+            filters=(),
             batch_size=50,
         ),
         Evaluation(images=50, samples=50, repeats=3),

@@ -8,20 +8,18 @@ Writes report.md with a verdict on each claim, tables as CSV, and figures, all a
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import folder, positive  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, positive, say_written, section  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--iterations", type=positive, metavar="N", help="steps of each training (default: 1500)")
     add("--draws", type=positive, metavar="N", help="draws for each trained bound (default: 100000)")
@@ -36,35 +34,31 @@ def parse(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     """Makes everything, then writes it; gives the exit status."""
-    args = parse(argv)
-    try:
-        return make_report(args)
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return answer(make_report, parse(argv), stopped="nothing was written")
 
 
 def make_report(args) -> int:
-    """Makes everything, then writes it."""
-    args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+    """Makes everything, then writes it; gives the exit status."""
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+        from reproduce.auxiliary.beta_binomial import Training
+        from reproduce.auxiliary.report import write_report
+        from reproduce.auxiliary.results import make_results
+        from reproduce.progress import Display
 
-    import tensorflow as tf
-
-    from reproduce.auxiliary.beta_binomial import Training
-    from reproduce.auxiliary.report import write_report
-    from reproduce.auxiliary.results import make_results
-
-    tf.get_logger().setLevel("ERROR")
-    changes = {"iterations": args.iterations, "draws": args.draws, "seed": args.seed}
-    training = dataclasses.replace(Training(), **{key: value for key, value in changes.items() if value is not None})
-    say = (lambda text: None) if args.quiet else (lambda text: print(text, flush=True))
-    for path in write_report(make_results(training, say), args.out):
-        print(path)
+        changes = {"iterations": args.iterations, "draws": args.draws, "seed": args.seed}
+        training = dataclasses.replace(Training(), **{k: value for k, value in changes.items() if value is not None})
+        with Display(args.quiet) as display:
+            results = make_results(training, display)
+        written = write_report(results, args.out)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not args.quiet:
+        print(section(args.out / "report.md", "Verdicts"))
+    say_written(written)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

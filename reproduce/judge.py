@@ -11,15 +11,13 @@ comes from TensorFlow Datasets: set TFDS_DATA_DIR or --data-dir to the folder th
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, positive  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, positive, say_written  # noqa: E402
 from reproduce.judging.presets import JUDGE_PRESETS  # noqa: E402
 
 MODELS = ROOT / "results" / "table1" / "budget" / "models"
@@ -27,7 +25,7 @@ MODELS = ROOT / "results" / "table1" / "budget" / "models"
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--preset", choices=JUDGE_PRESETS, default="standard", help="how much, of which data (default: standard)")
     add(
@@ -62,16 +60,14 @@ def parse(argv=None) -> argparse.Namespace:
 
 def judge_models(args) -> dict[str, str]:
     """Judges what is not judged, then draws the first model's curve; gives what went wrong, by model."""
-    import tensorflow as tf
-
-    from hvae_tf.runs import InlineExecutor, RunStore, run_all
+    from hvae_tf.runs import RunStore
     from reproduce.judging.digits import make_digits_models
-    from reproduce.judging.display import Display
     from reproduce.judging.models import find_models
     from reproduce.judging.work import CurveTask, JudgeTask, load_images
+    from reproduce.progress import Display
     from reproduce.table1 import take_cores
+    from reproduce.workers import run_with_display
 
-    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
     store = RunStore(args.out)
     if args.models or args.preset != "quick":
         models = find_models(args.models or [MODELS])
@@ -92,14 +88,11 @@ def judge_models(args) -> dict[str, str]:
         return {}
     if tasks:
         load_images(args.settings.dataset, args.data_dir)  # what is wrong with it is said before anything is started
-    display = Display(sum(task.cost for task in (*tasks, *curves)), args.quiet)
     failures = {}
-    try:
-        for kind, where in ((tasks, store), (curves, RunStore(args.out / "curves"))):
-            kind = [dataclasses.replace(task, display=display) for task in kind]
-            failures |= run_all(kind, where, InlineExecutor(), force=args.force)
-    finally:
-        display.close()
+    for kind, where, noun in ((tasks, store, "models"), (curves, RunStore(args.out / "curves"), "curves")):
+        if kind:
+            with Display(args.quiet) as display:
+                failures |= run_with_display(kind, where, force=args.force, noun=noun, display=display)
     return failures
 
 
@@ -123,8 +116,7 @@ def make_report(args) -> int:
             raise RecordError(f"{args.out} has no records to report")
         if written:
             print(summary(args.out))
-        for path in written:
-            print(path)
+            say_written(written)
     except (RecordError, hvae_tf.DataError, OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -134,4 +126,4 @@ def make_report(args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

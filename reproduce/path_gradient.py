@@ -9,15 +9,13 @@ make: what has a record is not done again, what was stopped goes on. Writes ``re
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, positive  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, positive, say_written  # noqa: E402
 
 GRADIENTS = ("standard", "path")
 ELBO_SAMPLES, IMPORTANCE_SAMPLES = 100, 1000
@@ -25,7 +23,7 @@ ELBO_SAMPLES, IMPORTANCE_SAMPLES = 100, 1000
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--epochs", type=positive, default=20, metavar="N", help="of each training (default: 20)")
     add("--images", type=positive, default=1000, metavar="N", help="first test images judged (default: 1000)")
@@ -48,6 +46,7 @@ def compare(args) -> int:
     import hvae_tf
     from hvae_tf.files import update
     from hvae_tf.runs import RecordError, RunStore
+    from reproduce.progress import Display, Stages
 
     try:
         if args.cores:
@@ -55,16 +54,24 @@ def compare(args) -> int:
         store = RunStore(args.out)
         if not args.report_only:
             data = hvae_tf.load(args.dataset, args.data_dir, limit=protocol(args).limit)
-            for gradient in GRADIENTS:
-                with store.claim(gradient, wait=True):
-                    if not store.done(gradient, configuration(gradient, args), 0):
-                        store.write(train(gradient, args, data, store.folder / "work" / gradient))
+            with Display() as display:
+                stages = Stages(display, len(GRADIENTS))
+                for gradient in GRADIENTS:
+                    report_to = stages.begin(f"{gradient} gradient")
+                    with store.claim(gradient, wait=True):
+                        if store.done(gradient, configuration(gradient, args), 0):
+                            report_to(1.0, kept=True)
+                        else:
+                            work = store.folder / "work" / gradient
+                            store.write(train(gradient, args, data, work, report_to))
         records = {record["configuration"]["gradient"]: record for record in store.read_all()}
         if set(records) != set(GRADIENTS):
             raise RecordError(f"{args.out} has not both records; run without --report-only")
-        for name, content in report(records).items():
+        contents = report(records)
+        for name, content in contents.items():
             update(args.out / name, content)
-            print(args.out / name)
+        print("\n".join(f"{name:38} {elbo:>18} {nll:>18}" for name, elbo, nll in table(records)))
+        say_written([args.out / name for name in contents])
     except (
         RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, ValueError,
     ) as error:  # fmt: skip
@@ -86,12 +93,13 @@ def protocol(args):
     return dataclasses.replace(config, max_epochs=args.epochs, dataset=args.dataset)
 
 
-def train(gradient: str, args, data, work: Path) -> dict:
-    """The record of one training."""
+def train(gradient: str, args, data, work: Path, report_to) -> dict:
+    """The record of one training; `report_to`, a `hvae_tf.runs.Report`, hears how far it is."""
     import keras
 
     import hvae_tf
     from hvae_tf.runs import make_record
+    from reproduce.epochs import EpochProgress
 
     config = protocol(args)
     sizes = {
@@ -107,11 +115,12 @@ def train(gradient: str, args, data, work: Path) -> dict:
     batches = hvae_tf.TrainBatches(data, config.batch_size, 0)
     steps = config.max_epochs * batches.steps_per_epoch
     model.compile(keras.optimizers.Adamax(keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)))
-    print(f"== {gradient} gradient", flush=True)
     result = hvae_tf.fit(
         model, batches, data.binarised("validation"), work, max_epochs=config.max_epochs, patience=None,
-        configuration=configuration(gradient, args), restore_best=False, verbose=2,
+        configuration=configuration(gradient, args), restore_best=False, verbose=0,
+        callbacks=[EpochProgress(report_to, f"{gradient} gradient", config.max_epochs, share=0.9, lines=True)],
     )  # fmt: skip
+    report_to(0.9, f"{gradient} gradient, evaluation")
     x = data.binarised("test")[: args.images]
     elbo = model.elbo(x, ELBO_SAMPLES, seed=1)
     nll = model.log_likelihood(x, IMPORTANCE_SAMPLES, seed=1)
@@ -126,26 +135,37 @@ def train(gradient: str, args, data, work: Path) -> dict:
     )
 
 
+def difference(records: dict, measure: str) -> tuple[float, float]:
+    """Mean and standard error over images of the path gradient's nats less the standard one's."""
+    import numpy as np
+
+    path, standard = (np.array(records[g]["results"]["per_image"][measure]) for g in ("path", "standard"))
+    less = path - standard
+    return float(less.mean()), float(less.std(ddof=1) / np.sqrt(len(less)))
+
+
+def table(records: dict) -> list[tuple[str, str, str]]:
+    """Head and rows of what was found."""
+    measures = ("neg_elbo", "nll")
+    means = {g: [sum(v := records[g]["results"]["per_image"][m]) / len(v) for m in measures] for g in GRADIENTS}
+    rows = [(f"{g} gradient", *(f"{mean:.3f}" for mean in means[g])) for g in GRADIENTS]
+    less = ("{:+.3f} ± {:.3f}".format(*difference(records, m)) for m in measures)
+    return [("training", "−ELBO", "NLL"), *rows, ("path less standard, image by image", *less)]
+
+
 def report(records: dict) -> dict[str, str | bytes]:
     """The report's files, by name, from the records alone."""
     import matplotlib
-    import numpy as np
 
     from reproduce.tables import markdown, png
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    values = {g: {k: np.array(v) for k, v in records[g]["results"]["per_image"].items()} for g in GRADIENTS}
-    rows = [(f"{g} gradient", *(f"{values[g][k].mean():.3f}" for k in ("neg_elbo", "nll"))) for g in GRADIENTS]
-    differences, verdict = [], ""
-    for key in ("neg_elbo", "nll"):
-        less = values["path"][key] - values["standard"][key]
-        error = less.std(ddof=1) / np.sqrt(len(less))
-        differences.append(f"{less.mean():+.3f} ± {error:.3f}")
-        if key == "neg_elbo":
-            told = abs(less.mean()) > 1.96 * error
-            verdict = ("better" if less.mean() < 0 else "worse") if told else "not told apart"
+    head, *rows = table(records)
+    less, error = difference(records, "neg_elbo")
+    told = abs(less) > 1.96 * error
+    verdict = ("better" if less < 0 else "worse") if told else "not told apart"
     settings = records["path"]["configuration"]
     text = f"""# The path gradient beside the standard one
 
@@ -156,7 +176,7 @@ the same batches and schedule (Adamax, cosine from {settings["learning_rate"]:g}
 {ELBO_SAMPLES} samples, NLL from {IMPORTANCE_SAMPLES} importance samples, nats per image, the first
 {records["path"]["results"]["images"]} test images.
 
-{markdown(("training", "−ELBO", "NLL"), [*rows, ("path less standard, image by image", *differences)])}
+{markdown(head, rows)}
 
 The bound along the path gradient: **{verdict}** (errors are standard errors over images, for these two trainings; other
 seeds would differ too, and one was run).
@@ -178,4 +198,4 @@ seeds would differ too, and one was run).
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,22 +11,35 @@ each on a core of its own. MNIST comes from TensorFlow Datasets: set TFDS_DATA_D
 """
 
 import argparse
+import contextlib
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import add_cluster_options, answer, check_cluster_options, folder, integers, names_of, positive  # noqa: E402
+from reproduce.cli import (  # noqa: E402
+    add_cluster_options,
+    answer,
+    check_cluster_options,
+    counted,
+    folder,
+    integers,
+    leave,
+    make_parser,
+    names_of,
+    positive,
+    say_written,
+    shown,
+    wrapped,
+)  # fmt: skip
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--preset", choices=TABLE1_PRESETS, default="paper", help="protocol, cells and seeds (default: paper)")
     add("--cells", type=names_of(TABLE1_CELLS), metavar="A,B", help=f"some of: {', '.join(TABLE1_CELLS)}")
@@ -56,9 +69,9 @@ def parse(argv=None) -> argparse.Namespace:
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--tensorboard", action="store_true", help="write TensorBoard event files into OUT/work/RUN/tensorboard")
-    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
+    add("--verbose", type=int, choices=(0, 1, 2), default=2,
+        help="0 silent, 1 how far it is, 2 a line an epoch too where one run follows another (default: 2)")  # fmt: skip
     args = parser.parse_args(argv)
-    check_cluster_options(parser, args)
     preset = TABLE1_PRESETS[args.preset]
     args.config, args.evaluation = preset.config, preset.evaluation
     if args.dataset and args.dataset != args.config.dataset:
@@ -69,6 +82,7 @@ def parse(argv=None) -> argparse.Namespace:
     changes = {"samples": args.eval_samples, "images": args.eval_images}
     args.evaluation = dataclasses.replace(args.evaluation, **{k: v for k, v in changes.items() if v is not None})
     args.out = args.out or ROOT / "results" / "table1" / args.preset_folder
+    check_cluster_options(parser, args)
     return args
 
 
@@ -76,7 +90,7 @@ def settings_of(args, **changes):
     """What all runs of the call have in common."""
     from reproduce.mnist.work import Settings
 
-    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard", "verbose")
+    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard")
     return Settings(**{**{name: getattr(args, name) for name in names}, **changes})
 
 
@@ -103,44 +117,33 @@ def work(args, runs, store) -> dict[str, str]:
 
     What another call has is waited for at the end.
     """
-    from hvae_tf.runs import InlineExecutor, run_all
     from reproduce.mnist.work import TableTask
-    from reproduce.workers import available_cores, run_side_by_side
+    from reproduce.progress import Display
+    from reproduce.workers import available_cores, executor_for, run_with_display
 
     if not args.force:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
-    if args.scheduler:
-        return work_on_cluster(args, runs, store)
     processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
-    if processes > 1:
-        settings = settings_of(args, cores=args.cores or 1, verbose=0)
+    side_by_side = args.scheduler or processes > 1
+    if side_by_side:
+        settings = settings_of(args, cores=args.cores or 1)
     else:
-        settings = settings_of(args, cores=take_cores(args.cores))
+        settings = settings_of(args, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [TableTask(run, settings) for run in runs]
-    if processes > 1:
-        print(f"{len(tasks)} runs to do, {processes} at once; records go to {args.out}", flush=True)
-        return run_side_by_side(tasks, store, processes, cores=settings.cores, force=args.force, quiet=not args.verbose)
-    return run_all(tasks, store, InlineExecutor(), force=args.force)
-
-
-def work_on_cluster(args, runs, store) -> dict[str, str]:
-    """`work` on the workers of a scheduler, which read the data themselves."""
-    from hvae_tf.runs import RunStore
-    from reproduce.cli import shared_data_dir
-    from reproduce.cluster import cluster
-    from reproduce.mnist.work import TableTask
-    from reproduce.workers import run_shown
-
-    settings = settings_of(args, cores=args.cores or 1, verbose=0, data_dir=shared_data_dir(args.data_dir))
-    settings.data()
-    store = RunStore(store.folder.resolve())
-    with cluster(args.scheduler, store.folder, cores=settings.cores, resources=args.resources) as executor:
-        print(f"{len(runs)} runs to do on {executor.num_workers} workers; records go to {store.folder}", flush=True)
-        tasks = [TableTask(run, settings) for run in runs]
-        return run_shown(tasks, store, executor, force=args.force, quiet=not args.verbose)
+    if args.scheduler:
+        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that machines end together
+    if args.verbose:
+        at_once = f" on {args.scheduler}" if args.scheduler else f", {processes} at once" if side_by_side else ""
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {shown(args.out)}"), flush=True)
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Display(quiet=not args.verbose))
+        executor = None
+        if side_by_side:
+            executor = stack.enter_context(executor_for(args, store, len(tasks), settings.cores))
+        return run_with_display(tasks, store, executor, force=args.force, display=display)
 
 
 def take_cores(asked: int | None) -> int | None:
@@ -165,8 +168,9 @@ def main(argv=None) -> int:
 def make_table(args) -> int:
     """Does what is missing, then writes table and figures; gives the exit status."""
     import hvae_tf
+    from reproduce.mnist.baseline import keep_baseline
     from reproduce.mnist.cells import make_runs
-    from reproduce.mnist.report import write_report
+    from reproduce.mnist.report import load_table, summary, write_table
 
     failures = {}
     try:
@@ -177,11 +181,15 @@ def make_table(args) -> int:
             return 0
         if not args.report_only:
             failures = work(args, runs, store)
-        written = write_report(args.out, args.judge)
-        if not written and not failures:
+            with contextlib.suppress(hvae_tf.DataError):  # finished records are tabulated where the data are not
+                keep_baseline(args.out, settings_of(args).data())
+        table = load_table(args.out, args.judge)
+        if table.records:
+            written = write_table(args.out, table)
+            print(summary(table))
+            say_written(written)
+        elif not failures:
             raise hvae_tf.runs.RecordError(f"{args.out} has no records to report")
-        for path in written:
-            print(path)
     except (
         hvae_tf.runs.RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError,
         RuntimeError, ValueError,
@@ -194,4 +202,4 @@ def make_table(args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

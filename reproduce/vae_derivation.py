@@ -6,15 +6,13 @@ Trains small VAEs and writes ``report.md``, ``vae_derivation.png``, ``steps.csv`
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, positive  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, positive, say_written, section  # noqa: E402
 
 EVENTS, GRADIENT_EVENTS, GAP_EVENTS = 20, 30, 40
 LATENT_SIZE = 8
@@ -23,7 +21,7 @@ CHECKPOINTS = (0, 1, 3, 10, 30)
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--epochs", type=positive, default=80, metavar="N", help="of each training (default: 80)")
     add("--draws", type=positive, default=2000, metavar="S", help="for each event, in the steps (default: 2000)")
@@ -47,59 +45,64 @@ def derive(args) -> int:
     """Trains, measures and writes; gives the exit status."""
     import hvae_tf
     from hvae_tf.files import update
+    from reproduce.progress import Display
 
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        contents = results(args)
+        with Display() as display:
+            contents = results(args, display)
         for name, data in contents.items():
             update(args.out / name, data)
     except (hvae_tf.DataError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for name in contents:
-        print(args.out / name)
+    print(section(args.out / "report.md", "The steps").split("\n|")[0])
+    say_written([args.out / name for name in contents])
     return 0
 
 
-def results(args) -> dict[str, str | bytes]:
-    """The files, by name."""
+def results(args, display) -> dict[str, str | bytes]:
+    """The files, by name; the display shows how far they are."""
     import numpy as np
 
     import hvae_tf
     from reproduce.derivation import figures, report, training
     from reproduce.derivation.steps import steps
     from reproduce.derivation.variances import measure
+    from reproduce.progress import Stages
 
     data = hvae_tf.load("digits")
     x = data.binarised("test")
 
+    stages = Stages(display, 3.0 + 4.0 + 2.0 * (args.seeds - 1) + 1.0)
+
     def trained(label, latent_size, seed=args.seed, **choices):
-        print(f"training: {label}, l = {latent_size}, seed {seed}", flush=True)
+        tell = stages.begin(f"{label}, l = {latent_size}, seed {seed}")
         model = training.make(data, latent_size, seed, **choices)
-        training.train(model, data, 0, args.epochs, seed)
+        training.train(model, data, 0, args.epochs, seed, tell)
         return model
 
     plane_models = {
         "diagonal covariance": trained("diagonal covariance", 2),
         "full covariance": trained("full covariance", 2, covariance="full"),
     }
-    print("the steps", flush=True)
+    stages.begin("the steps")
     rows = steps(plane_models["diagonal covariance"], x[:EVENTS], args.draws, args.seed)
 
-    print(
-        f"training: standard gradient, l = {LATENT_SIZE}, {args.epochs} epochs, with the noise on the way", flush=True
-    )
+    tell = stages.begin("standard gradient, its noise", 3.0)
     standard, noises, reached = training.make(data, LATENT_SIZE, args.seed), [], 0
     for epochs in sorted({*(epochs for epochs in CHECKPOINTS if epochs < args.epochs), args.epochs}):
         training.train(standard, data, reached, epochs, args.seed)
         reached = epochs
         noises += measure(standard, x[:GRADIENT_EVENTS], epochs, args.gradient_draws, args.seed)
+        tell(epochs / args.epochs)
     others = {"standard gradient": standard, "path gradient": trained("path gradient", LATENT_SIZE, gradient="path")}
     pairs = [tuple(others.values())]
     for seed in range(args.seed + 1, args.seed + args.seeds):
         pairs.append(tuple(trained(f"{g} gradient", LATENT_SIZE, seed, gradient=g) for g in ("standard", "path")))
     differences = [float(np.mean(one.elbo(x, 50) - other.elbo(x, 50))) for one, other in pairs]
 
+    stages.begin("gaps and pictures")
     posteriors, gaps = on_the_plane(plane_models, x[:GAP_EVENTS])
     models = [
         report.Trained(label, model.latent_size, -model.elbo(x, 50), rate_of(model, x), gaps.get(label))
@@ -154,4 +157,4 @@ def rate_of(model, x):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

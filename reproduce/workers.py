@@ -1,9 +1,11 @@
 """Processes of one core each that work side by side and never outlive the call that made them."""
 
+import argparse
 import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -11,8 +13,71 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from reproduce.progress import Display
+from reproduce.quiet import import_quietly
+
 if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come before its watch over the parent
     from hvae_tf.runs import RunStore, Task
+
+
+def run_with_display(
+    tasks: "Sequence[Task]",
+    store: "RunStore",
+    executor: concurrent.futures.Executor | None = None,
+    *,
+    force: bool = False,
+    noun: str = "runs",
+    display: Display | None = None,
+) -> dict[str, str]:
+    """`run_all` with one display of how far it is and how long the rest may take.
+
+    Args:
+        tasks: What is to be done.
+        store: Where the records go.
+        executor: What runs them, see `executor_for`; None: one after the other, in this process.
+        force: Whether to do again what is done.
+        noun: What the user calls the tasks.
+        display: Where to show it; the caller closes it. By default there is one for this call.
+
+    Returns:
+        What went wrong, by the names of the tasks that failed.
+    """
+    from hvae_tf.runs import InlineExecutor, run_all
+
+    with contextlib.ExitStack() as stack:
+        shown = display or stack.enter_context(Display())
+        if executor is None:
+            executor = stack.enter_context(InlineExecutor())
+
+        def show(overview):
+            now = next(reversed(overview.doing.values()), "")
+            more = f" +{len(overview.doing) - 1}" if len(overview.doing) > 1 else ""
+            count = f"{overview.finished}/{overview.total} {noun}" if overview.total > 1 else ""
+            shown.show(overview.fraction, "; ".join(filter(None, [count, now + more])) or "starting", overview.kept)
+
+        return run_all(tasks, store, executor, force=force, on_progress=show)
+
+
+@contextlib.contextmanager
+def executor_for(
+    args: argparse.Namespace, store: "RunStore", count: int, cores: int = 1
+) -> Iterator[concurrent.futures.Executor]:
+    """What runs so many tasks side by side, as a command line asks for it: here, or on a scheduler's workers.
+
+    Args:
+        args: With `scheduler`, `resources` and `processes`, see `reproduce.cli.add_cluster_options`.
+        store: Where the records go.
+        count: Of tasks.
+        cores: That each has.
+    """
+    if args.scheduler:
+        from reproduce.cluster import cluster
+
+        with cluster(args.scheduler, store.folder, cores=cores, resources=args.resources) as executor:
+            yield executor
+    else:
+        with worker_pool(min(args.processes or available_cores(), count), cores) as executor:
+            yield executor
 
 
 def available_cores() -> int:
@@ -20,56 +85,19 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_side_by_side(
-    tasks: "Sequence[Task]",
-    store: "RunStore",
-    processes: int,
-    *,
-    cores: int = 1,
-    force: bool = False,
-    noun: str = "runs",
-    quiet: bool = False,
-) -> dict[str, str]:
-    """`run_all` in so many processes, with one display of how far all of it is and how long what is left may take.
+class _DeafProcess(multiprocessing.context.SpawnProcess):
+    """A process that never hears Ctrl-C, not even while it starts: the one that called it hears it, and ends it."""
 
-    Args:
-        tasks: What is to be done.
-        store: Where the records go.
-        processes: How many tasks at once.
-        cores: That each has.
-        force: Whether to do again what is done.
-        noun: What the user calls the tasks.
-        quiet: No display.
-
-    Returns:
-        What went wrong, by the names of the tasks that failed.
-    """
-    with worker_pool(min(processes, len(tasks)), cores) as executor:
-        return run_shown(tasks, store, executor, force=force, noun=noun, quiet=quiet)
+    def start(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run_shown(
-    tasks: "Sequence[Task]",
-    store: "RunStore",
-    executor: concurrent.futures.Executor,
-    *,
-    force: bool = False,
-    noun: str = "runs",
-    quiet: bool = False,
-) -> dict[str, str]:
-    """`run_all` on any executor, shown as by `run_side_by_side`."""
-    from tqdm import tqdm
-
-    from hvae_tf.runs import run_all
-
-    layout = "{percentage:3.0f} %|{bar:30}| {elapsed} gone, {remaining} left {postfix}"
-    with tqdm(total=100.0, bar_format=layout, mininterval=1.0, disable=quiet) as bar:
-
-        def show(fraction, finished, count):
-            bar.set_postfix_str(f"({finished} of {count} {noun} done)", refresh=False)
-            bar.update(100.0 * fraction - bar.n)
-
-        return run_all(tasks, store, executor, force=force, on_progress=show)
+class _Context(multiprocessing.context.SpawnContext):
+    Process = _DeafProcess
 
 
 @contextlib.contextmanager
@@ -79,7 +107,7 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.P
     Every worker waits on a pipe whose other end is here alone: when this process ends, however it ends, or the block
     is left by an error or an interrupt, the operating system closes it and the workers end at once.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _Context()
     theirs, ours = context.Pipe(duplex=False)
     executor = concurrent.futures.ProcessPoolExecutor(
         processes, mp_context=context, initializer=_begin, initargs=(theirs, cores)
@@ -98,8 +126,8 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.P
 
 def _begin(lifeline: Connection, cores: int) -> None:
     """A worker's first deed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the calling process hears Ctrl-C, and ends us
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    import_quietly()
     import hvae_tf
 
     hvae_tf.use_cores(cores)

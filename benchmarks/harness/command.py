@@ -9,7 +9,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(FOLDER.parent))  # for `reproduce` and, where it is not installed, `hvae_tf`
 
-from reproduce.cli import integers, names_of, positive  # noqa: E402, F401
+from reproduce import cli  # noqa: E402
+from reproduce.cli import integers, leave, names_of, positive  # noqa: E402, F401
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -28,7 +29,7 @@ def cores(text: str) -> int:
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the options that all have."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.make_parser(description)
     parser.add_argument("--quick", action="store_true", help="seconds, to see that it runs; no figures to keep")
     parser.add_argument(
         "--json", type=Path, metavar="FILE",
@@ -59,5 +60,4 @@ def answer(work: Callable[[argparse.Namespace], int | None], args: argparse.Name
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return 130
+        return cli.say_stopped("nothing was written")

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 from harness.command import BenchmarkError
+from reproduce.quiet import stderr_dropped
 
 
 class Worker:
@@ -101,7 +102,7 @@ def _serve(pipe, factory, threads, args, kwargs) -> None:
     served, failure = None, None
     try:
         module, name = factory.split(":")
-        with _quiet():
+        with stderr_dropped():
             served = getattr(importlib.import_module(module), name)(*args, **kwargs)
     except Exception as error:
         failure = _line(error)
@@ -124,19 +125,6 @@ def _serve(pipe, factory, threads, args, kwargs) -> None:
             pipe.send((failure, result, seconds))
         except BrokenPipeError:
             return
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Drops what frameworks say on being imported; an exception comes through the pipe."""
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
 
 
 def _line(error: BaseException) -> str:

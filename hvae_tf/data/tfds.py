@@ -1,8 +1,11 @@
 """Images that TensorFlow Datasets has prepared on disk: read whole, checked, never downloaded."""
 
+import contextlib
+import difflib
+import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import tensorflow as tf
 
 from hvae_tf.data.events import DataError
 
+COMMON = ("mnist", "fashion_mnist", "omniglot", "binarized_mnist")  # names that a misspelt one may mean
 _NAME = re.compile(r"([a-z]\w*(?:/[\w.-]+)?)(?::(\d+\.\d+\.\d+))?")
 
 
@@ -58,7 +62,7 @@ def _read(builder, split: str, advice: str) -> np.ndarray:
     files = ", ".join(str(path) for path in info.filepaths[:1]) + (", ..." if len(info.filepaths) > 1 else "")
     features = {"image": builder.info.features["image"]}
     try:
-        with tf.device("CPU:0"):
+        with tf.device("CPU:0"), _without_its_own_deprecation():
             images = builder.as_dataset(
                 split=split,
                 batch_size=-1,
@@ -76,6 +80,21 @@ def _read(builder, split: str, advice: str) -> np.ndarray:
     return images
 
 
+@contextlib.contextmanager
+def _without_its_own_deprecation() -> Iterator[None]:
+    """Drops the one warning that TFDS gives of code of its own: its partial decoding uses what it deprecates."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "FeatureConnector.dtype" not in str(record.args) + str(record.msg)
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
 def _version_folder(name: str, data_dir: Path | str | None, others: Iterable[str]) -> Path:
     """``<data_dir>/<name>[/<config>]/<version>``, the newest version unless one is named."""
     match = _NAME.fullmatch(name)
@@ -87,10 +106,12 @@ def _version_folder(name: str, data_dir: Path | str | None, others: Iterable[str
             + (f"; did you mean {alike!r}?" if alike else "")
         )
     path, version = match.groups()
+    alike = difflib.get_close_matches(name.lower(), [*others, *COMMON, *(f.name for f in root.glob("*"))], 1)
+    hint = f"did you mean {alike[0]!r}? Else " if alike and alike[0] != name else ""
     folders = {f.name: f for f in (root / path).glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", f.name) and f.is_dir()}
     if not folders or (version and version not in folders):
         raise DataError(
-            f"data set {name!r} is not in {root}: set TFDS_DATA_DIR or --data-dir to the folder that holds "
+            f"data set {name!r} is not in {root}: {hint}set TFDS_DATA_DIR or --data-dir to the folder that holds "
             f"{path}/{version or '<version>'}/, or prepare it on a machine with a network, "
             f"python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir='DIR')\", "
             "and copy DIR here; the set 'digits' needs no files"

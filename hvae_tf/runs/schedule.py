@@ -8,13 +8,39 @@ The executor may be any of `concurrent.futures`, or one that keeps its interface
 
 import concurrent.futures
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hvae_tf.runs.store import RunStore
 
 POLL_SECONDS = 0.5
+
+
+class Report(Protocol):
+    """What a task tells its progress to."""
+
+    def __call__(self, fraction: float, doing: str = "", *, kept: bool = False) -> None:
+        """Takes the fraction done, what is being done, and whether this piece was found done and took no time."""
+
+
+class Overview(NamedTuple):
+    """How far all tasks are.
+
+    Attributes:
+        fraction: Done, of all of them by their cost.
+        finished: How many are done.
+        total: How many there are.
+        kept: The part of `fraction` that was found done and took no time: what has been made is the rest.
+        doing: What the tasks under way are doing, by their names, in the order of their turn.
+    """
+
+    fraction: float
+    finished: int
+    total: int
+    kept: float
+    doing: dict[str, str]
 
 
 class Task(Protocol):
@@ -35,10 +61,10 @@ class Task(Protocol):
             RecordError: If a record of another configuration stands in the place of one.
         """
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
+    def run(self, store: RunStore, progress: Report, force: bool) -> None:
         """Does what is missing, going on from where it was stopped; with `force` all of it from the start.
 
-        `progress` is to be told the fraction done from time to time.
+        `progress` is to be told the fraction done from time to time, and what is being done.
         """
 
 
@@ -60,7 +86,7 @@ def run_all(
     executor: concurrent.futures.Executor,
     *,
     force: bool = False,
-    on_progress: Callable[[float, int, int], None] | None = None,
+    on_progress: Callable[[Overview], None] | None = None,
 ) -> dict[str, str]:
     """Does every task that is not done.
 
@@ -72,7 +98,7 @@ def run_all(
         store: Where the records go.
         executor: What runs the tasks. Whoever made it ends it.
         force: Whether to do again what is done.
-        on_progress: Told the fraction done, of all tasks by their cost, how many are done, and how many there are.
+        on_progress: Told how far it is, again and again.
 
     Returns:
         What went wrong, by the names of the tasks that failed: one line each.
@@ -82,18 +108,25 @@ def run_all(
         RuntimeError: If a process of the executor died, or the executor itself was lost.
     """
     todo = [task for task in tasks if force or not task.done(store)]
-    fractions, failures = dict.fromkeys((task.name for task in todo), 0.0), {}
-    total = sum(task.cost for task in todo)
+    told, failures, began = {task.name: _Told() for task in todo}, {}, time.time()
+    cost = sum(task.cost for task in todo)
 
     def tell():
         if on_progress and todo:
-            finished = len(todo) - len(open_tasks)
-            on_progress(sum(fractions[task.name] * task.cost for task in todo) / total, finished, len(todo))
+            parts = [(task, told[task.name]) for task in todo]
+            fraction, kept = (sum(getattr(t, n) * task.cost for task, t in parts) / cost for n in ("fraction", "kept"))
+            doing = {task.name: t.doing or task.name for task, t in parts if t.fraction < 1.0 and t.begun}
+            on_progress(Overview(fraction, sum(t.fraction == 1.0 for _, t in parts), len(todo), kept, doing))
 
+    def hear(name: str, found: _Told):
+        told[name] = found
+        tell()
+
+    inline = hear if isinstance(executor, InlineExecutor) else None  # nobody polls while it works
     open_tasks: dict[concurrent.futures.Future, Task] = {}
     try:
         for task in todo:
-            open_tasks[executor.submit(_attempt, task, store, force, False)] = task
+            open_tasks[executor.submit(_attempt, task, store, force, False, inline)] = task
         tell()
         while open_tasks:
             finished, _ = concurrent.futures.wait(open_tasks, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED)
@@ -101,13 +134,13 @@ def run_all(
                 task = open_tasks.pop(future)
                 mine, failure = _outcome(future)
                 if not mine:  # another call has it: its turn comes again at the end, and then this call waits
-                    open_tasks[executor.submit(_attempt, task, store, force, True)] = task
+                    open_tasks[executor.submit(_attempt, task, store, force, True, inline)] = task
                     continue
-                fractions[task.name] = 1.0
+                told[task.name] = told[task.name]._replace(fraction=1.0)
                 if failure is not None:
                     failures[task.name] = failure
             for task in open_tasks.values():
-                fractions[task.name] = _heard(store, task, fractions[task.name])
+                told[task.name] = _heard(store, task, told[task.name], began)
             tell()
     except concurrent.futures.BrokenExecutor as error:
         raise RuntimeError("a worker process died (out of memory?); what was finished is kept") from error
@@ -137,7 +170,9 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _attempt(task: Task, store: RunStore, force: bool, wait: bool) -> tuple[bool, str | None]:
+def _attempt(
+    task: Task, store: RunStore, force: bool, wait: bool, hear: "Callable[[str, _Told], None] | None"
+) -> tuple[bool, str | None]:
     """Where the task runs: whether the claim was had, and what went wrong.
 
     Errors travel as text: not every exception can be pickled, and one that cannot would break the executor.
@@ -146,12 +181,13 @@ def _attempt(task: Task, store: RunStore, force: bool, wait: bool) -> tuple[bool
         with store.claim(task.name, wait=wait) as mine:
             if not mine:
                 return False, None
-            path = _progress_path(store, task)
+            reporter = _Reporter(task.name, _progress_path(store, task), hear)
             try:
                 if force or not task.done(store):
-                    task.run(store, lambda fraction: _tell(path, fraction), force)
+                    reporter(0.0)
+                    task.run(store, reporter, force)
             finally:
-                path.unlink(missing_ok=True)
+                reporter.path.unlink(missing_ok=True)
     except Exception as error:
         return True, _one_line(error)
     return True, None
@@ -160,18 +196,44 @@ def _attempt(task: Task, store: RunStore, force: bool, wait: bool) -> tuple[bool
 # Progress goes through small files, for no executor has a channel for it, and so that a call sees another call's too.
 
 
+class _Told(NamedTuple):
+    """What a task told last."""
+
+    fraction: float = 0.0
+    kept: float = 0.0
+    doing: str = ""
+    begun: bool = False
+
+
+class _Reporter:
+    """A task's `Report`: writes the file, and tells `hear` where the task runs in the caller's own thread."""
+
+    def __init__(self, name: str, path: Path, hear: Callable[[str, _Told], None] | None):
+        self.path = path
+        self._name, self._hear, self._told = name, hear, _Told()
+
+    def __call__(self, fraction: float, doing: str = "", *, kept: bool = False) -> None:
+        before = self._told
+        found = min(fraction, 0.9999)  # it is done when its record stands
+        spared = before.kept + (max(found - before.fraction, 0.0) if kept else 0.0)
+        self._told = _Told(found, spared, " ".join(doing.split()) or before.doing, True)
+        with contextlib.suppress(OSError):
+            self.path.write_text(f"{found:.4f} {spared:.4f} {self._told.doing}")
+        if self._hear is not None:
+            self._hear(self._name, self._told)
+
+
 def _progress_path(store: RunStore, task: Task) -> Path:
     return store.locks() / f"{task.name}.progress"
 
 
-def _tell(path: Path, fraction: float) -> None:
-    with contextlib.suppress(OSError):
-        path.write_text(f"{fraction:.4f}")
-
-
-def _heard(store: RunStore, task: Task, before: float) -> float:
-    """The last fraction that the task told, or `before`: a file that is just being written is empty."""
+def _heard(store: RunStore, task: Task, before: _Told, began: float) -> _Told:
+    """What the task told last, or `before`: a file being written is empty, and one of a killed call is old."""
+    path = _progress_path(store, task)
     try:
-        return float(_progress_path(store, task).read_text())
+        if path.stat().st_mtime < began:
+            return before
+        fraction, kept, doing = path.read_text().split(" ", 2)
+        return _Told(float(fraction), float(kept), doing, True)
     except (OSError, ValueError):
         return before

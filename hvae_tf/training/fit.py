@@ -10,7 +10,6 @@ Under `tf.distribute.MirroredStrategy` make the model in the strategy's scope; `
 """
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +90,7 @@ def fit(
         ValueError: If an argument is out of range, images are not what the likelihood accepts, batches are missing, the
             model is not compiled or was trained already, or the strategy is not supported.
         RuntimeError: If a pass over the data makes no progress.
+        KeyboardInterrupt: At Ctrl-C, which waits for the end of the batch; its message says what the folder holds.
     """
     check_count("max_epochs", max_epochs)
     check_count("validation_batch_size", validation_batch_size)
@@ -133,12 +133,10 @@ def fit(
             try:
                 _train(model, batches, run, validation, validation_batch_size, callbacks, verbose)
             except KeyboardInterrupt:
-                print(
-                    f"\nInterrupted. {folder} holds the training up to step {run.progress.step} "
-                    f"({run.progress.epochs} of at most {max_epochs} epochs): the same command goes on from there.",
-                    file=sys.stderr,
-                )
-                raise
+                raise KeyboardInterrupt(
+                    f"{folder} holds the training up to step {run.progress.step} "
+                    f"({run.progress.epochs} of at most {max_epochs} epochs): the same command goes on from there"
+                ) from None
             return run.result(restore_best)
     finally:
         lock.release()

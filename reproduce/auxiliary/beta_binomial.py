@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -143,7 +144,13 @@ def hvi_flow(num_leapfrog_steps: int, training: Training, scale) -> HVIFlow:
     )  # fmt: skip
 
 
-def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Training) -> Trained:
+def train(
+    target: BetaBinomialTarget,
+    flow: Flow | None,
+    start,
+    training: Training,
+    tell: Callable[[float], None] | None = None,
+) -> Trained:
     """Trains a flow and the diagonal Gaussian that it starts from.
 
     Args:
@@ -151,6 +158,7 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
         flow: Of float64; None for no flow.
         start: (mean, standard deviation), ``[2]`` each, where q0 starts.
         training: How.
+        tell: Hears the fraction done.
     """
     flow = IdentityFlow(2, dtype=tf.float64) if flow is None else flow
     mean, standard_deviation = start
@@ -180,6 +188,8 @@ def train(target: BetaBinomialTarget, flow: Flow | None, start, training: Traini
     began, history = time.perf_counter(), []
     for i in range(training.iterations):
         history.append(float(step(tf.constant([training.seed, i]))))
+        if tell and i % 10 == 0:
+            tell(i / training.iterations)
     seconds = time.perf_counter() - began
     # seeds that no step of training had
     chunks = [evaluate(tf.constant([training.seed, -1 - i])) for i in range(-(-training.draws // CHUNK))]

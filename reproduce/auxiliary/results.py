@@ -1,11 +1,11 @@
 """All that HVI's report is made of, and how it comes about."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from reproduce.auxiliary.exact import BivariateGaussian, best_overrelaxation, coordinate_moves, elbo_of
+from reproduce.progress import Display, Stages
 
 BIVARIATE = BivariateGaussian(narrow=0.15, wide=1.0)
 START = np.zeros(2), np.diag([0.15, 0.15]) ** 2  # q0: as wide as the target is narrow
@@ -95,22 +95,22 @@ def bivariate_rows() -> list[MovesRow]:
     return rows
 
 
-def make_results(training, say: Callable[[str], None]) -> Results:
-    """Everything: closed forms, quadrature, trainings; `say` is told what was done."""
+def make_results(training, display: Display) -> Results:
+    """Everything: closed forms, quadrature, trainings; the display shows how far it is."""
     import tensorflow as tf
 
     from hvae_tf.flows.hamiltonian import HamiltonianFlow
     from hvae_tf.targets.beta_binomial import BetaBinomialTarget
     from reproduce.auxiliary import beta_binomial
 
+    # a mean field's training costs as much as two leapfrog steps do
+    costs = {"mean field": 2.0, **{f"HVI, n = {n}": 2.0 + n for n in LEAPFROG_STEPS}}
+    costs |= {f"HVAE, K = {COMPARED_AT}, {tempering}": 2.0 + COMPARED_AT for tempering in ("none", "free")}
+    stages = Stages(display, 2.0 + sum(costs.values()))
+    stages.begin("exact lines", 2.0)
     rows = bivariate_rows()
-    say("bivariate Gaussian: done")
     target = BetaBinomialTarget()
     lines = beta_binomial.references(target)
-    say(
-        f"beta-binomial: log Z {lines.log_z:.4f}, best mean field {lines.mean_field:.4f}, "
-        f"best Gaussian {lines.full_covariance:.4f}"
-    )
     axes = np.linspace(-8.2, -5.4, 141), np.linspace(4.5, 13.5, 181)
     contour = Contour(axes, beta_binomial.grid_log_joint(target, axes))
     everywhere = tuple(np.linspace(*ends, count) for ends, count in zip(beta_binomial.GRID, (160, 480), strict=True))
@@ -132,7 +132,7 @@ def make_results(training, say: Callable[[str], None]) -> Results:
         flows[f"HVAE, K = {COMPARED_AT}, {tempering}"] = lambda tempering=tempering: hamiltonian(tempering)
     fits = {}
     for name, make in flows.items():
-        fits[name] = fit = beta_binomial.train(target, make(), start, training)
-        say(f"{name}: bound {fit.bound:.4f} ± {fit.standard_error:.4f}, {fit.seconds:.0f} s")
+        tell = stages.begin(name, costs[name])
+        fits[name] = beta_binomial.train(target, make(), start, training, tell)
     exact = moments_of(points, weights.ravel())
     return Results(BIVARIATE, rows, lines, fits, contour, exact, training)

@@ -1,8 +1,11 @@
 """The networks that the derivation is checked on: small variational auto-encoders of the bundled digits."""
 
+from collections.abc import Callable
+
 import keras
 
 import hvae_tf
+from reproduce.epochs import FitProgress
 
 BATCH_SIZE, HIDDEN, LEARNING_RATE = 50, (128,), 5e-3
 
@@ -16,10 +19,10 @@ def make(data, latent_size: int, seed: int, *, covariance="diagonal", **choices)
     return model
 
 
-def train(model, data, start: int, stop: int, seed: int) -> None:
-    """Trains from epoch `start` to epoch `stop`; in pieces or at once, it comes to the same."""
+def train(model, data, start: int, stop: int, seed: int, tell: Callable[[float], None] = lambda fraction: None) -> None:
+    """Trains from epoch `start` to epoch `stop`; in pieces or at once, it comes to the same. `tell` hears how far."""
     if stop == start:
         return
     batches = hvae_tf.TrainBatches(data, batch_size=BATCH_SIZE, seed=seed)
     first, last = (epoch * batches.steps_per_epoch for epoch in (start, stop))
-    model.fit(batches.dataset(first, last), epochs=1, verbose=0, shuffle=False)
+    model.fit(batches.dataset(first, last), epochs=1, verbose=0, shuffle=False, callbacks=[FitProgress(tell)])

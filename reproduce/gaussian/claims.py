@@ -1,59 +1,27 @@
 """``report.md``: each claim of section 4.1 with what the numbers say. Generated from the records alone."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from reproduce.gaussian.configs import FIGURE_1A, LINES
+from reproduce.gaussian.differences import Difference, difference
+from reproduce.gaussian.headline import draw_section, headline
 from reproduce.gaussian.records import ERRORS, Records
-from reproduce.tables import markdown, t_half_width
-
-
-class Difference(NamedTuple):
-    """A paired difference over data sets.
-
-    Attributes:
-        mean: Over data sets.
-        half_width: Of its 95 % t-interval; NaN where the data sets are not independent trainings.
-        verdict: ``"lower"``, ``"higher"`` or ``"not told apart"``.
-    """
-
-    mean: float
-    half_width: float
-    verdict: str
-
-    def __str__(self):
-        return f"{self.mean:+.3g}" + ("" if np.isnan(self.half_width) else f" ± {self.half_width:.2g}")
-
-
-def difference(a: np.ndarray, b: np.ndarray, variant: str) -> Difference:
-    """The difference a - b, data set by data set.
-
-    In the variant ``as-released`` the data sets are one chain of warm starts: there is no interval, and a verdict only
-    where every data set agrees.
-    """
-    delta = a - b
-    if variant == "as-released":
-        signs = set(np.sign(delta))
-        verdict = (
-            {-1.0: "lower", 1.0: "higher"}.get(signs.pop(), "not told apart") if len(signs) == 1 else "not told apart"
-        )
-        return Difference(float(delta.mean()), float("nan"), verdict)
-    half = t_half_width(delta)
-    apart = abs(delta.mean()) > half
-    verdict = "not told apart" if not apart else "lower" if delta.mean() < 0 else "higher"
-    return Difference(float(delta.mean()), half, verdict)
+from reproduce.tables import markdown
 
 
 def _table(head, rows) -> str:
     return markdown(head, rows) + "\n"
 
 
-def report(records: Records, variants) -> str:
-    """``report.md``: each claim of section 4.1 with what the numbers say."""
+def report(records: Records, variants, more: Records | None = None) -> str:
+    """``report.md``: what the figure shows, and each claim of section 4.1 with what the numbers say.
+
+    `more` are records of more data sets at some sizes, if there are any.
+    """
     example = next(iter(records.by_key.values()))["configuration"]
     text = [
         "# Figure 1: what the numbers say\n",
+        f"{headline(records, variants[0])}\n",
         "Generated from the records in this folder by `reproduce/figure1_gaussian.py`; nothing here is typed.\n",
         f"{example['iterations']} RMSProp iterations, {example['datasets']} data sets of N = "
         f"{example['num_observations']}, {example['num_samples']} samples an ELBO. Errors are squared 2-norms. "
@@ -63,11 +31,16 @@ def report(records: Records, variants) -> str:
         "be told from Delta, so E|Delta_ML - Delta|^2 is about d. A method that has not converged can land below ML "
         "in Delta where the true Delta is near the zero that training starts from, and above it where it is far.\n",
     ]
+    lines = {v: [m for m in LINES if any((v, m, d) in records.by_key for d in records.dims)] for v in variants}
     missing = [
-        f"{v} {m} d={d}" for v in variants for m in LINES for d in records.dims if (v, m, d) not in records.by_key
+        f"{v} {m} d={d}" for v in variants for m in lines[v] for d in records.dims if (v, m, d) not in records.by_key
     ]
     if missing:
         text.append(f"**Not complete**: no record of {', '.join(missing)}.\n")
+    absent = [LINES[m].label for m in LINES if not any(m in found for found in lines.values())]
+    if absent:
+        text.append(f"Not asked for, and not here: {'; '.join(absent)}.\n")
+    text.append(draw_section(records, variants[0], more))
     for variant in variants:
         text.append(f"## Variant `{variant}`\n")
         if variant == "as-released":

@@ -1,4 +1,4 @@
-"""Figure 1's configurations: the protocol of section 4.1 of the paper, and a quick one. Needs no TensorFlow."""
+"""Figure 1's configurations: the protocol of section 4.1, a quick one, one of more data sets. No TensorFlow here."""
 
 import dataclasses
 
@@ -67,7 +67,20 @@ class GaussianConfig:
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "dims"}
 
 
+@dataclasses.dataclass(frozen=True)
+class GaussianPreset:
+    """A protocol, and which lines of the figure are trained by it."""
+
+    config: GaussianConfig
+    methods: tuple[str, ...] = tuple(LINES)
+
+
+MORE = "small-d"  # the preset of more data sets, and the folder within the figure's that has their records
 PRESETS = {
-    "paper": GaussianConfig(),
-    "quick": GaussianConfig(dims=(1, 2, 5), datasets=4, iterations=5_000, learning_rate=4e-3, history_points=20),
+    "paper": GaussianPreset(GaussianConfig()),
+    "quick": GaussianPreset(
+        GaussianConfig(dims=(1, 11, 101), datasets=4, iterations=5_000, learning_rate=4e-3, history_points=20),
+        ("hvae-k1", "nf-k1", "vb"),
+    ),
+    MORE: GaussianPreset(GaussianConfig(dims=(1, 2, 3, 5), datasets=100), FIGURE_1A),
 }

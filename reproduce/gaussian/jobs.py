@@ -8,13 +8,12 @@ has the faulty likelihood of that code. A job saves its state now and then, and 
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from hvae_tf.files import fingerprint
-from hvae_tf.runs import RunStore, make_record
+from hvae_tf.runs import Report, RunStore, make_record
 from hvae_tf.targets.gaussian import maximum_likelihood
 from reproduce.gaussian.configs import LINES, GaussianConfig
 from reproduce.gaussian.problem import make_group, simulate, squared_errors
@@ -40,6 +39,12 @@ class Job:
     def name(self) -> str:
         """Unique among jobs."""
         return f"{self.variant}-{self.method}-d{'-'.join(map(str, self.dims))}"
+
+    @property
+    def label(self) -> str:
+        """What a reader is told it is."""
+        sizes = str(self.dims[0]) if len(self.dims) == 1 else f"{self.dims[0]}-{self.dims[-1]}"
+        return f"{self.method}, d {sizes}"
 
     @property
     def cost(self) -> float:
@@ -76,7 +81,7 @@ class Job:
         """Whether every size has a finished record; raises as `missing_dims`."""
         return not self.missing_dims(store)
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool = False) -> None:
+    def run(self, store: RunStore, progress: Report, force: bool = False) -> None:
         """Trains and records the sizes that are missing, or all with `force`; `progress` hears the fraction done.
 
         Raises:
@@ -84,6 +89,7 @@ class Job:
             Diverged: If a bound stops being finite; nothing is recorded then.
         """
         job = self if force else dataclasses.replace(self, dims=self.missing_dims(store))
+        progress(0.0, job.label, kept=True)
         training = _Training(job, store.folder / "work" / f"{job.name}.npz")
         if force:
             training.path.unlink(missing_ok=True)
@@ -154,9 +160,16 @@ class _Training:
         header = {"results": self.results, "seconds": self.seconds}
         save_state(self.path, repr(self.job), header, self.trainer.state() | curves)
 
-    def finish(self, progress) -> None:
+    def _fraction(self) -> float:
+        """How much of the job is done."""
+        stage = len(self.results)
+        done = len(self.curves[stage]["elbo"]) / len(self.ends) if stage < len(self.stages) else 0.0
+        return (stage + done) / len(self.stages)
+
+    def finish(self, progress: Report) -> None:
         """Trains from where the job is to its end."""
         config, saved = self.job.config, time.monotonic()
+        progress(self._fraction(), self.job.label, kept=True)
         while (stage := len(self.results)) < len(self.stages):
             began = time.monotonic()
             if self.trainer.group.runs != tuple(self.stages[stage]):
@@ -167,7 +180,7 @@ class _Training:
                 curves["evidence"].append(self.trainer.evidence())
                 exact = self.trainer.exact_elbo()
                 curves["exact_elbo"].append(np.full(len(self.stages[stage]), np.nan) if exact is None else exact)
-                progress((stage + end / config.iterations) / len(self.stages))
+                progress(self._fraction())
                 if time.monotonic() - saved > SAVE_SECONDS:
                     saved = time.monotonic()
                     self.seconds, began = self.seconds + saved - began, saved

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hvae_tf.files import update
 from reproduce.gaussian.claims import report
-from reproduce.gaussian.configs import FIGURE_1A, FIGURE_1B, LINES, VARIANTS
+from reproduce.gaussian.configs import FIGURE_1A, FIGURE_1B, LINES, MORE, VARIANTS
 from reproduce.gaussian.figures import figure, learning_curves, parts
 from reproduce.gaussian.records import ERRORS, Records, load
 
@@ -15,7 +15,7 @@ def write_report(folder: Path, to: Path | None = None) -> list[Path]:
     """Writes ``figure1.csv``, the figures and ``report.md``, each only where it is not what stands there.
 
     Args:
-        folder: Where the records are.
+        folder: Where the records are; a folder `MORE` in it may have some of more data sets.
         to: Where to write; `folder` by default.
 
     Returns:
@@ -27,15 +27,20 @@ def write_report(folder: Path, to: Path | None = None) -> list[Path]:
     records = load(folder)
     if not records.by_key:
         return []
+    more = load(folder / MORE) if (folder / MORE).is_dir() else None
     variants = [v for v in VARIANTS if any(key[0] == v for key in records.by_key)]
+    untempered = any(method.endswith("untempered") for _, method, _ in records.by_key)
     contents = {
         "figure1.csv": table(records),
         "figure1a.png": figure(records, variants, FIGURE_1A, "Figure 1a: HVAE, planar flows and VB"),
-        "figure1b.png": figure(records, variants, FIGURE_1B, "Figure 1b: HVAE with and without tempering"),
+        "figure1b.png": figure(
+            records, variants, FIGURE_1B if untempered else (), "Figure 1b: HVAE with and without tempering"
+        ),
         "figure1_parts.png": parts(records, variants),
         "learning_curves.png": learning_curves(records, variants),
-        "report.md": report(records, variants),
+        "report.md": report(records, variants, more),
     }
+    contents = {name: data for name, data in contents.items() if data is not None}
     paths = [(to or folder) / name for name in contents]
     for path, data in zip(paths, contents.values(), strict=True):
         update(path, data)

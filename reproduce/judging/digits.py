@@ -1,5 +1,6 @@
 """The models of the quick preset: dense networks, trained on digits in seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -7,8 +8,10 @@ import keras
 import hvae_tf
 from hvae_tf.data import ImageData, TrainBatches
 from hvae_tf.runs import RunStore
+from reproduce.epochs import FitProgress
 from reproduce.judging.models import JudgedModel
 from reproduce.mnist.training import save_model
+from reproduce.progress import Display, Stages
 
 LATENT_SIZE, HIDDEN_UNITS = 8, (128,)
 EPOCHS, BATCH_SIZE, LEARNING_RATE = 40, 50, 5e-3
@@ -28,14 +31,14 @@ def make_digits_models(
         with store.claim(f"training-{name}", wait=True):
             if path.exists() and not force:  # by another call, since
                 continue
-            if not quiet:
-                print(f"training {name} on {data.name}, {epochs} epochs", flush=True)
-            save_model(_train(steps, data, epochs), path)
+            with Display(quiet) as display:
+                tell = Stages(display, 1.0).begin(f"training {name} on {data.name}")
+                save_model(_train(steps, data, epochs, tell), path)
     return found
 
 
-def _train(steps: int, data: ImageData, epochs: int) -> keras.Model:
-    """The trained model of K steps, a function of its arguments."""
+def _train(steps: int, data: ImageData, epochs: int, tell: Callable[[float], None]) -> keras.Model:
+    """The trained model of K steps, a function of what comes before `tell`, which hears the fraction done."""
     networks = (
         hvae_tf.dense_encoder(data.image_shape, LATENT_SIZE, HIDDEN_UNITS),
         hvae_tf.dense_decoder(data.image_shape, LATENT_SIZE, HIDDEN_UNITS, output_bias=data.mean_logit()),
@@ -44,5 +47,5 @@ def _train(steps: int, data: ImageData, epochs: int) -> keras.Model:
     batches = TrainBatches(data, BATCH_SIZE, 0)
     count = epochs * batches.steps_per_epoch
     model.compile(keras.optimizers.Adamax(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, count)))
-    model.fit(batches.dataset(0, count), shuffle=False, verbose=0)
+    model.fit(batches.dataset(0, count), shuffle=False, verbose=0, callbacks=[FitProgress(tell)])
     return model

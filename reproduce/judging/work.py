@@ -4,17 +4,15 @@ import dataclasses
 import functools
 import shutil
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import fingerprint
-from hvae_tf.runs import RecordError, RunStore, make_record
+from hvae_tf.runs import RecordError, Report, RunStore, make_record
 from reproduce.cli import interrupt_comes_through
 from reproduce.judging.blocks import Blocks
-from reproduce.judging.display import Display
 from reproduce.judging.models import JudgedModel, quoted
 from reproduce.judging.presets import ELBO_SAMPLES, IMPORTANCE_SAMPLES, Chains, JudgePreset
 from reproduce.mnist.training import load_model
@@ -38,14 +36,12 @@ class JudgeTask:
         preset: How, and on how many images.
         data_dir: Where TFDS keeps its data sets.
         own_importance: Whether -ELBO and the importance NLL are made here even where Table 1 has them by image.
-        display: What is told how far it is.
     """
 
     model: JudgedModel
     preset: JudgePreset
     data_dir: Path | None = None
     own_importance: bool = False
-    display: Display | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +79,7 @@ class JudgeTask:
             found.get(name, 0) >= min(asked, limit.get(name, of)) for name, asked in self.preset.amounts().items()
         )
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
+    def run(self, store: RunStore, progress: Report, force: bool) -> None:
         work = store.folder / "work" / self.name
         if force:  # the old record stands until the new one is finished
             shutil.rmtree(work, ignore_errors=True)
@@ -106,7 +102,9 @@ class JudgeTask:
                 old["results"]["file"] = self.model.digest()
                 store.write(old)
                 return
-        judge = _Judge(model, data, self.preset, Blocks(work, {"weights": weights, "data": data.fingerprint}), self)
+        judge = _Judge(
+            model, data, self.preset, Blocks(work, {"weights": weights, "data": data.fingerprint}), self, progress
+        )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "AIS: in", RuntimeWarning)  # the record has the effective numbers
             results, history, seconds = judge.all()
@@ -124,7 +122,6 @@ class CurveTask:
 
     model: JudgedModel
     preset: JudgePreset
-    display: Display | None = None
 
     @property
     def name(self) -> str:
@@ -150,13 +147,13 @@ class CurveTask:
             return False
         return store.read(self.name)["results"].get("file") == self.model.digest()
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
+    def run(self, store: RunStore, progress: Report, force: bool) -> None:
         work = store.folder.parent / "work" / f"{self.name}-curve"
         if force:
             shutil.rmtree(work, ignore_errors=True)
         model = load_model(self.model.path)
         weights = fingerprint(*model.get_weights())
-        judge = _Judge(model, None, self.preset, Blocks(work, {"weights": weights}), self)
+        judge = _Judge(model, None, self.preset, Blocks(work, {"weights": weights}), self, progress)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "AIS: in", RuntimeWarning)
             bounds = [judge.bdmc(chains, self.preset.curve_simulated, f"T = {chains.num_temperatures}")
@@ -178,11 +175,13 @@ class _Judge:
         data: What it is judged on; None where all of it is simulated.
         preset: How.
         blocks: Where what is done is kept.
-        task: Whose display is told of it.
+        task: The task that this is.
+        progress: What is told how far it is.
     """
 
-    def __init__(self, model, data: ImageData | None, preset: JudgePreset, blocks: Blocks, task):
+    def __init__(self, model, data: ImageData | None, preset: JudgePreset, blocks: Blocks, task, progress: Report):
         self._model, self._preset, self._blocks, self._task = model, preset, blocks, task
+        self._progress, self._evaluations = progress, 0.0
         self._x = None if data is None else data.binarised("test")
         self.seconds = 0.0
 
@@ -220,10 +219,9 @@ class _Judge:
         with interrupt_comes_through():
             block = self._blocks.get(name, key, count, make)
         self.seconds += block.seconds
-        if self._task.display:
-            self._task.display.advance(
-                f"{self._task.name}, {what}", cost * count, block.seconds if block.made else None
-            )
+        self._evaluations += cost * count
+        done = min(self._evaluations / self._task.cost, 1.0)
+        self._progress(done, f"{self._task.name}, {what}", kept=not block.made)
         return block.arrays
 
     def _ais(self, images: int, chains: Chains, what: str) -> dict[str, np.ndarray]:

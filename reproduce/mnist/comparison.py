@@ -75,10 +75,19 @@ class Table:
         records: Of one protocol, in the table's order.
         judged: The judge's records by the name of the run: ``results`` holds ``ais``, the mean NLL by AIS, ``gap``,
             that of BDMC, and ``per_image``, which holds ``ais`` too.
+        baseline: The record of independent pixels, if there is one; see `reproduce.mnist.baseline`.
     """
 
-    def __init__(self, records: Sequence[dict], judged: Mapping[str, dict] | None = None):
+    def __init__(self, records: Sequence[dict], judged: Mapping[str, dict] | None = None, baseline: dict | None = None):
         self.records, self.judged = list(records), dict(judged or {})
+        self._baseline = None if baseline is None else np.array(baseline["results"]["per_image"]["nll"], float)
+
+    def baseline(self, measure: str) -> float | None:
+        """The nats of independent pixels, on as many images as the cells have by this measure; None if not known."""
+        counts = [score.images for cell in self.cells for score in self.scores(cell, measure)]
+        if self._baseline is None or not counts or min(counts) > len(self._baseline):
+            return None
+        return float(self._baseline[: min(counts)].mean())
 
     @cached_property
     def cells(self) -> dict[str, list[dict]]:

@@ -17,10 +17,11 @@ IMAGES_PER_BLOCK = 100
 ELBO_SAMPLES = 10
 
 
-def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progress=lambda fraction: None) -> dict:
+def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progress=lambda fraction, made: None) -> dict:
     """-ELBO and NLL in nats on binarised test images, `repeats` times; block by block, each block kept in `path`.
 
-    A `path` that is damaged, or of another model or evaluation, is written anew.
+    A `path` that is damaged, or of another model or evaluation, is written anew. `progress` hears the fraction done
+    after every block, and whether it was made just now.
 
     Returns:
         Means over images for each repeat, standard deviations over images, and for each image the mean over repeats.
@@ -32,7 +33,8 @@ def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progres
     for repeat in range(evaluation.repeats):
         for number, size in enumerate(sizes):
             start = number * IMAGES_PER_BLOCK
-            if f"{repeat}/{start}" not in kept["blocks"]:
+            made = f"{repeat}/{start}" not in kept["blocks"]
+            if made:
                 began = time.monotonic()
                 block, seed = x[start : start + size], 1 + repeat + evaluation.repeats * number
                 elbo = model.elbo(block, num_samples=min(ELBO_SAMPLES, evaluation.samples), seed=seed)
@@ -40,7 +42,7 @@ def evaluate(model, data: ImageData, evaluation: Evaluation, path: Path, progres
                 kept["blocks"][f"{repeat}/{start}"] = [np.round(v, 4).tolist() for v in (elbo, log_likelihood)]
                 kept["seconds"] += time.monotonic() - began
                 atomic_write(path, json.dumps(kept))
-            progress((repeat * len(sizes) + number + 1) / (evaluation.repeats * len(sizes)))
+            progress((repeat * len(sizes) + number + 1) / (evaluation.repeats * len(sizes)), made)
     values = np.array([
         np.concatenate([kept["blocks"][f"{repeat}/{n * IMAGES_PER_BLOCK}"] for n in range(len(sizes))], axis=1)
         for repeat in range(evaluation.repeats)

@@ -10,6 +10,7 @@ import numpy as np
 from hvae_tf.files import atomic_write
 from hvae_tf.runs import RecordError, RunStore, read_record
 from reproduce.configs import TABLE1_CELLS, Evaluation
+from reproduce.mnist.baseline import read_baseline
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.mnist.comparison import (
     MEASURES,
@@ -31,6 +32,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
+NO_LATENT = "no latent variable"
+
+
 def write_report(folder: Path, judge: Path | None = None) -> list[Path]:
     """Writes ``table1.csv``, ``table1.md`` and the figures; gives their paths. Nothing where there is no record.
 
@@ -42,8 +46,11 @@ def write_report(folder: Path, judge: Path | None = None) -> list[Path]:
         RecordError: If a record or a picture is damaged, or the records are not of one protocol.
     """
     table = load_table(folder, judge)
-    if not table.records:
-        return []
+    return write_table(folder, table) if table.records else []
+
+
+def write_table(folder: Path, table: Table) -> list[Path]:
+    """What `write_report` writes, of a table that is loaded already."""
     contents = {
         "table1.csv": table_csv(table),
         "table1.md": table_markdown(table),
@@ -78,7 +85,10 @@ def load_table(folder: Path, judge: Path | None = None) -> Table:
             check_judged(found, str(path))
             if _same_model(record, found):
                 judged[record["name"]] = found
-    return Table(records, judged)
+    baseline = read_baseline(folder)
+    if baseline is not None and records and baseline["data_fingerprint"] != records[0]["data_fingerprint"]:
+        baseline = None
+    return Table(records, judged, baseline)
 
 
 def _same_model(record: dict, judged: dict) -> bool:
@@ -148,6 +158,7 @@ def table_markdown(table: Table) -> str:
         f"{early}. Each model is judged on the first so many test images, binarised once, with so many importance "
         f"samples, so many times, as the second table says.{cheap}",
         _main_table(table),
+        *_against_baseline(table),
         "± is the half width of a 95 % t-interval over seeds (absent with one seed). IS is the negative log-likelihood "
         "by importance sampling from the model's own approximate posterior, an upper bound in expectation"
         + _on_ais(table) +
@@ -200,6 +211,9 @@ def _main_table(table: Table) -> str:
         "paper NLL", "paper epochs", "posterior correlation",
     ]  # fmt: skip
     rows = []
+    if table.baseline("nll") is not None:
+        values = [fixed(table.baseline(n)) for n in MEASURES]
+        rows.append([NO_LATENT, "", "", "", *values[:2], *([values[2], ""] if ais else []), *[""] * 5])
     for cell, group in table.cells.items():
         means = {n: _over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in MEASURES}
         gaps = [gap for record in group if not math.isnan(gap := table.gap(record))]
@@ -213,6 +227,34 @@ def _main_table(table: Table) -> str:
             f"{np.mean([r['results']['posterior_correlation'] for r in group]):.4f}",
         ])  # fmt: skip
     return markdown(head, rows)
+
+
+def _against_baseline(table: Table) -> list[str]:
+    """What the row without a latent is, and which cells do not beat it."""
+    baseline = table.baseline("nll")
+    if baseline is None:
+        return []
+    behind = [cell for cell in table.cells if float(np.mean([s.mean for s in table.scores(cell, "nll")])) >= baseline]
+    verdict = f"**{', '.join(behind)} did not learn: not below it.**" if behind else "Every model here is below it."
+    return [
+        f"*{NO_LATENT[0].upper()}{NO_LATENT[1:]}* is what a model must beat: every pixel independent, on with the mean "
+        f"of its intensities over the training images; there, bound and likelihood are one, and exact. {verdict}"
+    ]
+
+
+def summary(table: Table) -> str:
+    """The table's rows for a terminal of 80 columns."""
+    ais = bool(table.judged)
+    head = f"{'model':18} {'seeds':>5} {'-ELBO':>15} {_samples(table):>15}" + (f" {'AIS':>15}" if ais else "")
+    lines, names = [head], ["neg_elbo", "nll", *(["ais"] if ais else [])]
+    if table.baseline("nll") is not None:
+        values = (fixed(table.baseline(n)) for n in names)
+        lines.append(f"{NO_LATENT:18} {'':5} " + " ".join(f"{value:>15}" for value in values))
+    for cell, group in table.cells.items():
+        values = (_over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in names)
+        lines.append(f"{cell:18} {len(group):5} " + " ".join(f"{value:>15}" for value in values))
+    dataset = table.records[0]["configuration"]["dataset"]
+    return "\n".join([*lines, f"nats per image of {dataset}, lower is better; ±: 95 % over seeds"])
 
 
 def _spread_table(table: Table) -> str:

@@ -14,15 +14,7 @@ from reproduce.mnist.cells import Run, training_configuration
 def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.Model:
     """The compiled, untrained model; `steps` is the number of optimiser steps that a schedule spans."""
     spec = TABLE1_CELLS[run.cell]
-    sizes = {
-        "image_shape": data.image_shape,
-        "latent_size": config.latent_size,
-        "hidden_units": config.hidden_units,
-        "filters": config.filters,
-        "seed": run.seed,
-    }
-    encoder = hvae_tf.conv_encoder(**sizes)
-    decoder = hvae_tf.conv_decoder(**sizes, output_bias=data.mean_logit())
+    encoder, decoder = networks(run.seed, config, data)
     if spec.model == "hvae":
         model = hvae_tf.HVAE(
             encoder,
@@ -43,6 +35,22 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(keras.optimizers.Adamax(rate))
     return model
+
+
+def networks(seed: int, config: Table1Config, data: ImageData) -> tuple[keras.Model, keras.Model]:
+    """Encoder and decoder, untrained: the paper's convolutional ones, or dense ones of one hidden layer."""
+    bias = data.mean_logit()
+    if config.filters:
+        sizes = {
+            "image_shape": data.image_shape, "latent_size": config.latent_size, "hidden_units": config.hidden_units,
+            "filters": config.filters, "seed": seed,
+        }  # fmt: skip
+        return hvae_tf.conv_encoder(**sizes), hvae_tf.conv_decoder(**sizes, output_bias=bias)
+    sizes = {
+        "event_shape": data.event_shape, "latent_size": config.latent_size, "hidden_units": (config.hidden_units,),
+        "seed": seed,
+    }  # fmt: skip
+    return hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes, output_bias=bias)
 
 
 def _tempering(spec: Cell, config: Table1Config) -> hvae_tf.Tempering:

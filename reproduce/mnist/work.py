@@ -8,15 +8,15 @@ import dataclasses
 import functools
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import atomic_write
-from hvae_tf.runs import RecordError, RunStore, make_record
+from hvae_tf.runs import RecordError, Report, RunStore, make_record
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
+from reproduce.epochs import EpochProgress
 from reproduce.mnist.cells import Run, comparable, configuration
 from reproduce.mnist.evaluation import ELBO_SAMPLES, evaluate, read_run_record, satisfies
 from reproduce.mnist.pictures import read_pictures, take_pictures
@@ -44,7 +44,7 @@ class Settings:
         cores: That each run has; None where TensorFlow decides. Recorded, for seconds an epoch depend on it.
         per_image: Whether a record without the values of single images is evaluated again.
         tensorboard: Whether event files are written.
-        verbose: Keras's.
+        epoch_lines: Whether each epoch prints a line of its own.
     """
 
     config: Table1Config
@@ -53,7 +53,7 @@ class Settings:
     cores: int | None = None
     per_image: bool = False
     tensorboard: bool = False
-    verbose: int = 0
+    epoch_lines: bool = False
 
     def data(self) -> ImageData:
         """The images that the protocol asks for."""
@@ -78,9 +78,7 @@ class TableTask:
     def done(self, store: RunStore) -> bool:
         return state_of(self.of, self.settings, store) == "done"
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
-        if self.settings.verbose:
-            print(f"== {self.name}", flush=True)
+    def run(self, store: RunStore, progress: Report, force: bool) -> None:
         if force:  # its old record stands until the new model is trained
             shutil.rmtree(store.folder / "work" / self.name, ignore_errors=True)
         do_run(self.of, self.settings, self.settings.data(), store, progress, force=force)
@@ -139,7 +137,7 @@ def _pictures_stand(store: RunStore, run: Run) -> bool:
 
 
 def do_run(
-    run: Run, settings: Settings, data: ImageData, store: RunStore, progress=lambda fraction: None, force=False
+    run: Run, settings: Settings, data: ImageData, store: RunStore, progress: Report, force: bool = False
 ) -> None:
     """Trains, saves, evaluates and records a run, going on where it was; `force` leaves an old record out of account.
 
@@ -151,28 +149,24 @@ def do_run(
     work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
     share = costs(run, settings)[0] / sum(costs(run, settings))
     record = None if force or not store.path(run.name).exists() else read_run_record(store.path(run.name))
-    model = None if record is None else _kept_model(model_path, work)
+    model, told = None if record is None else _kept_model(model_path, work), None
     if model is not None:  # trained: its evaluation is wanting, or its pictures are
         history, training = record["history"], record["results"]["training"]
     else:
-        told = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: progress(share * (epoch + 1) / settings.config.max_epochs)
-        )
+        told = EpochProgress(progress, run.name, settings.config.max_epochs, share=share, lines=settings.epoch_lines)
         model, result = train(
-            run, settings.config, data, work,
-            verbose=settings.verbose, tensorboard=settings.tensorboard, callbacks=[told],
-        )  # fmt: skip
+            run, settings.config, data, work, verbose=0, tensorboard=settings.tensorboard, callbacks=[told]
+        )
         history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
         training["cores"] = settings.cores
         store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
         record = None
         save_model(model, model_path)
-    show = _printer(run.name) if settings.verbose else lambda fraction: None
 
-    def judged(fraction):
-        show(fraction)
-        progress(share + (1.0 - share) * fraction)
+    def judged(fraction, made):
+        progress(share + (1.0 - share) * fraction, f"{run.name}, evaluation", kept=not made)
 
+    judged(0.0, made=told is not None and told.begun)
     if record is not None and _evaluated(record, settings):
         atomic_write(_pictures_path(store, run), take_pictures(model, data)[1])
         return
@@ -204,11 +198,3 @@ def _kept_model(path: Path, work: Path) -> keras.Model | None:
             raise
         print(f"{error.args[0].split('; ')[0]}; it is made again from the checkpoint in {work}", file=sys.stderr)
         return None
-
-
-def _printer(name):
-    def show(fraction):
-        end = "\n" if fraction >= 1 else ""
-        print(f"\r{name}: evaluation {100 * fraction:5.1f} %", end=end, file=sys.stderr, flush=True)
-
-    return show

@@ -20,11 +20,11 @@ from reproduce import judge
 from reproduce.judging import presets
 from reproduce.judging.blocks import Blocks
 from reproduce.judging.digits import make_digits_models
-from reproduce.judging.display import clock
 from reproduce.judging.findings import Findings, Mean, paired
 from reproduce.judging.models import JudgedModel, cell_label, find_models, split_name
 from reproduce.judging.presets import Chains, JudgePreset
 from reproduce.judging.report import page, write_report
+from reproduce.progress import clock
 from tests.reproduce.mnist_records import run_record
 from tests.unprivileged import unprivileged
 
@@ -112,7 +112,7 @@ def test_a_stopped_call_goes_on_to_the_same_record(tiny, models, tmp_path, monke
         assert judge.main(stopped) == 130
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
-    assert "goes on from there" in said[0]
+    assert "the same command goes on" in said[0]
     assert not (tmp_path / "stopped" / "vae-seed0.json").exists()
     before = of_a_block(tmp_path / "stopped")
     assert len(before) == 3
@@ -144,7 +144,7 @@ def test_an_interrupt_that_was_swallowed_is_one_still(tiny, models, tmp_path, mo
         with monkeypatch.context() as patch:
             patch.setattr(Blocks, "get", swallowing)
             assert judge.main(arguments) == 130
-        assert "goes on from there" in capsys.readouterr().err
+        assert "the same command goes on" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.json"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -303,7 +303,7 @@ def test_runs_side_by_side(tiny, tmp_path, capfd):
     assert table1.main(arguments) == 0
     printed = capfd.readouterr()
     assert "2 runs to do, 2 at once" in printed.out
-    assert "(2 of 2 runs done)" in printed.err
+    assert "2/2 runs" in printed.err
     for name in ("vae-seed0", "vae-seed1"):
         record = hvae_tf.runs.read_record(out / f"{name}.json")
         assert record["results"]["training"]["cores"] == 1
@@ -340,4 +340,4 @@ def test_workers_end_with_their_parent(tmp_path, how):
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "Traceback" not in error
-        assert error.splitlines()[-1].startswith("stopped; finished records are in")
+        assert error.splitlines()[-1].startswith("stopped; records are in")

@@ -83,11 +83,11 @@ def test_errors_and_interrupts_are_one_line(tmp_path, capsys, monkeypatch):
     assert vae_derivation.main([*QUICK, "--out", str(tmp_path / "file")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
-    def interrupted(args):
+    def interrupted(args, display):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(vae_derivation, "results", interrupted)
     assert vae_derivation.main([*QUICK, "--out", str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err == "\nstopped; nothing was written; the same command starts again\n"
+    assert capsys.readouterr().err == "stopped; nothing was written; the same command starts again\n"
     with pytest.raises(SystemExit):
         vae_derivation.main(["--draws", "1"])

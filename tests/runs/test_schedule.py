@@ -29,7 +29,7 @@ class Example:
         return store.done(self.name, CONFIGURATION, 4)
 
     def run(self, store, progress, force):
-        progress(0.5)
+        progress(0.5, "half way")
         time.sleep(self.seconds)
         if self.ends == "badly":
             raise ArithmeticError("lost\nits way")
@@ -82,11 +82,40 @@ def test_progress_is_weighed_by_cost_and_heard_while_a_task_runs(tmp_path):
     store, heard = RunStore(tmp_path), []
     tasks = [Example("a", cost=3.0, seconds=1.2), Example("b")]
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
-        run_all(tasks, store, executor, on_progress=lambda *told: heard.append(told))
-    fractions = [fraction for fraction, _, _ in heard]
+        run_all(tasks, store, executor, on_progress=heard.append)
+    fractions = [overview.fraction for overview in heard]
     assert fractions == sorted(fractions)
-    assert (0.25 + 0.75 * 0.5, 1, 2) in heard  # b is done, a is half way
-    assert heard[-1] == (1.0, 2, 2)
+    half = next(told for told in heard if told.fraction == 0.25 + 0.75 * 0.5)  # b is done, a is half way
+    assert (half.finished, half.total, half.doing) == (1, 2, {"a": "half way"})
+    assert heard[-1] == (1.0, 2, 2, 0.0, {})
+
+
+def test_progress_is_heard_of_tasks_inline_and_of_what_was_kept(tmp_path):
+    class Kept(Example):
+        def run(self, store, progress, force):
+            progress(0.25, "what was there", kept=True)
+            progress(0.5)
+            progress(0.75, "more of it", kept=True)
+            super().run(store, lambda fraction, doing: None, force)
+
+    heard = []
+    with InlineExecutor() as executor:
+        run_all([Kept("a"), Kept("b")], RunStore(tmp_path), executor, on_progress=heard.append)
+    assert ("more of it", 0.375, 0.25) in [(*told.doing.values(), told.fraction, told.kept) for told in heard]
+    assert [told.fraction for told in heard] == sorted(told.fraction for told in heard)
+    assert heard[-1][:4] == (1.0, 2, 2, 0.5)
+
+
+def test_what_a_killed_call_left_is_not_taken_for_progress(tmp_path):
+    store, heard = RunStore(tmp_path), []
+    store.locks().mkdir(exist_ok=True)
+    path = store.locks() / "b.progress"
+    path.write_text("0.9000 0.0000 long ago")
+    os.utime(path, (1.0, 1.0))
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        run_all([Example("a", seconds=0.8), Example("b")], store, executor, on_progress=heard.append)
+    assert heard[1].fraction < 0.5
+    assert not any("long ago" in told.doing.values() for told in heard)
 
 
 def test_a_task_that_another_call_has_is_waited_for_and_not_done_again(tmp_path):

@@ -115,7 +115,7 @@ def test_an_interrupt_is_answered_in_one_line(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(hvi, "make_report", interrupted)
     assert hvi.main(["--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err == "\nstopped; nothing was written\n"
+    assert capsys.readouterr().err == "stopped; nothing was written\n"
 
 
 @pytest.mark.parametrize(

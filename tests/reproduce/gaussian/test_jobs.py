@@ -12,13 +12,13 @@ from reproduce.gaussian import jobs
 from reproduce.gaussian.configs import LINES, GaussianConfig
 from reproduce.gaussian.jobs import make_jobs
 from reproduce.gaussian.state import load_state, save_state
-from tests.reproduce.gaussian.examples import TINY, quiet, results_of, tiny_job
+from tests.reproduce.gaussian.examples import TINY, Heard, quiet, results_of, tiny_job
 
 
 def stopped(job, store, at):
     """Stops the job when its progress is past `at`."""
 
-    def stop_late(fraction):
+    def stop_late(fraction, doing="", kept=False):
         if fraction > at:
             raise KeyboardInterrupt
 
@@ -64,8 +64,8 @@ def test_a_chain_goes_on_from_one_data_set_to_the_next_and_resumes(tmp_path, who
     """Stopped within its second data set and run again, the chain ends where the uninterrupted one ends."""
     job, store = tiny_job(), copy_of(begun, tmp_path / "cut")
     assert job.missing_dims(store) == (1, 3)
-    heard = []
-    job.run(store, heard.append)
+    heard = Heard()
+    job.run(store, heard)
     assert min(heard) > 0.5  # the first data set was not done again
     assert results_of(store, job) == results_of(whole, job)
     # warm: with a fresh start each, the second data set ends elsewhere
@@ -80,8 +80,8 @@ def test_a_data_set_goes_on_within_its_training(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(jobs, "SAVE_SECONDS", 0.0)
     job, store = tiny_job(), RunStore(tmp_path)
     stopped(job, store, 0.8)
-    heard = []
-    job.run(store, heard.append)
+    heard = Heard()
+    job.run(store, heard)
     assert min(heard) > 0.8
     assert results_of(store, job) == results_of(whole, job)
     assert not list((tmp_path / "work").iterdir())
@@ -126,8 +126,8 @@ def test_a_damaged_state_is_made_again_and_runs_nothing(how, tmp_path, whole, be
     job, store, trap = tiny_job(), copy_of(begun, tmp_path / "store"), tmp_path / "trap"
     path = state_path(store, job)
     damage(path, how, trap)
-    heard = []
-    job.run(store, heard.append)
+    heard = Heard()
+    job.run(store, heard)
     assert min(heard) < 0.5  # all of it was done again
     assert results_of(store, job) == results_of(whole, job)
     assert not trap.exists()
@@ -157,8 +157,8 @@ def test_a_state_is_found_by_its_own_job_alone(begun):
 
 def test_force_takes_no_account_of_what_was_done(tmp_path, whole):
     job, store = tiny_job(), copy_of(whole, tmp_path / "store")
-    heard = []
-    job.run(store, heard.append, force=True)
+    heard = Heard()
+    job.run(store, heard, force=True)
     assert min(heard) < 0.5
     assert results_of(store, job) == results_of(whole, job)
 

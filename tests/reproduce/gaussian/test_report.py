@@ -7,7 +7,7 @@ import pytest
 
 from hvae_tf.runs import RecordError, RunStore
 from reproduce import figure1_gaussian
-from reproduce.gaussian.claims import difference
+from reproduce.gaussian.differences import difference
 from reproduce.gaussian.records import load
 from tests.reproduce.gaussian.examples import quiet, tiny_job
 from tests.unprivileged import unprivileged

@@ -40,7 +40,8 @@ def test_end_to_end_twice(finished, capsys, tmp_path):
     for row in rows:
         parts = float(row["delta_error"]) + float(row["sigma_error"])
         assert float(row["theta_error"]) == pytest.approx(parts, rel=1e-4)
-    for name in ("figure1a.png", "figure1b.png", "figure1_parts.png", "learning_curves.png", "report.md"):
+    assert not (finished / "figure1b.png").exists()  # nothing without tempering was asked for
+    for name in ("figure1a.png", "figure1_parts.png", "learning_curves.png", "report.md"):
         assert (finished / name).stat().st_size > 1000
     records = {path: path.stat().st_mtime_ns for path in finished.glob("*.json")}
     assert len(records) == 8
@@ -116,8 +117,9 @@ def test_killed_twice_it_leaves_no_process_and_ends_bit_for_bit_where_it_would_h
 
 
 def test_a_diverged_training_is_told_in_one_line(tmp_path, capfd, monkeypatch):
-    wild = dataclasses.replace(PRESETS["quick"], datasets=1, iterations=4, dims=(1,), learning_rate=1e30)
-    monkeypatch.setitem(PRESETS, "quick", wild)
+    quick = PRESETS["quick"]
+    wild = dataclasses.replace(quick.config, datasets=1, iterations=4, dims=(1,), learning_rate=1e30)
+    monkeypatch.setitem(PRESETS, "quick", dataclasses.replace(quick, config=wild))
     arguments = ["--preset", "quick", "--methods", "vb", "--out", str(tmp_path), "--processes", "1"]
     assert figure1_gaussian.main(arguments) == 1
     *_, failed, error = capfd.readouterr().err.strip().splitlines()
