@@ -47,8 +47,8 @@ class ClusterExecutor(concurrent.futures.Executor):
 
     @property
     def num_workers(self) -> int:
-        """How many workers the scheduler has just now."""
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+        """How many workers the scheduler has just now, but one at least."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     def submit(self, fn, /, *args, **kwargs):
         name = next((str(arg.name) for arg in args if hasattr(arg, "name")), fn.__name__)

@@ -17,7 +17,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, leave, make_parser, positive, say_written  # noqa: E402
+from reproduce.cli import (  # noqa: E402
+    add_cluster_options,
+    answer,
+    check_cluster_options,
+    folder,
+    leave,
+    make_parser,
+    positive,
+    say_written,
+)  # fmt: skip
 from reproduce.judging.presets import JUDGE_PRESETS  # noqa: E402
 
 MODELS = ROOT / "results" / "table1" / "budget" / "models"
@@ -42,7 +51,13 @@ def parse(argv=None) -> argparse.Namespace:
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=folder, metavar="DIR", help="output folder (default: results/judge/PRESET)")
-    add("--cores", type=positive, metavar="N", help="cores of this call; 1 for one call a core (default: all)")
+    add(
+        "--processes", type=positive, metavar="N",
+        help="parts of the work side by side, each in a process of its own (default: 1 if --cores is given, else one a "
+        "core)",
+    )  # fmt: skip
+    add("--cores", type=positive, metavar="N", help="cores of each process (default: 1 side by side, else all)")
+    add_cluster_options(parser)
     add("--no-curve", action="store_true", help="leave out the first model's bounds against T")
     add("--report-only", action="store_true", help="judge nothing; make report and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
@@ -55,6 +70,7 @@ def parse(argv=None) -> argparse.Namespace:
     }  # fmt: skip
     args.settings = dataclasses.replace(preset, **{k: v for k, v in changes.items() if v is not None})
     args.out = args.out or ROOT / "results" / "judge" / args.preset
+    check_cluster_options(parser, args)
     return args
 
 
@@ -66,7 +82,7 @@ def judge_models(args) -> dict[str, str]:
     from reproduce.judging.work import CurveTask, JudgeTask, load_images
     from reproduce.progress import Display
     from reproduce.table1 import take_cores
-    from reproduce.workers import run_with_display
+    from reproduce.workers import available_cores, run_with_display
 
     store = RunStore(args.out)
     if args.models or args.preset != "quick":
@@ -77,23 +93,31 @@ def judge_models(args) -> dict[str, str]:
         data = load_images(args.settings.dataset, args.data_dir)
         models = make_digits_models(args.out, data, force=args.force, quiet=args.quiet)
     tasks = [JudgeTask(model, args.settings, args.data_dir, args.importance is not None) for model in models]
-    curves = [] if args.no_curve else [CurveTask(models[0], args.settings)]
-    stores = {id(task): RunStore(args.out / "curves") for task in curves}
-
-    def left(tasks):
-        return [task for task in tasks if args.force or not task.done(stores.get(id(task), store))]
-
-    tasks, curves = left(tasks), left(curves)
-    if not tasks and not curves:
+    tasks += [] if args.no_curve else [CurveTask(models[0], args.settings)]
+    tasks = [task for task in tasks if args.force or not task.done(store)]
+    if not tasks:
         return {}
-    if tasks:
-        load_images(args.settings.dataset, args.data_dir)  # what is wrong with it is said before anything is started
-    failures = {}
-    for kind, where, noun in ((tasks, store, "models"), (curves, RunStore(args.out / "curves"), "curves")):
-        if kind:
-            with Display(args.quiet) as display:
-                failures |= run_with_display(kind, where, force=args.force, noun=noun, display=display)
-    return failures
+    load_images(args.settings.dataset, args.data_dir)  # what is wrong with it is said before anything is started
+    with Display(args.quiet) as display:
+        if args.scheduler or (args.processes or (1 if args.cores else available_cores())) > 1:
+            return judge_side_by_side(args, tasks, store, display)
+        return run_with_display(tasks, store, force=args.force, noun="models", display=display)
+
+
+def judge_side_by_side(args, tasks, store, display) -> dict[str, str]:
+    """The tasks in parts, each in a process here or on a scheduler's worker, then their records; gives the failures."""
+    from reproduce.judging.work import RecordTask, parts_of
+    from reproduce.workers import executor_for, run_with_display
+
+    if args.force:
+        for task in tasks:
+            task.clear(store)
+    with executor_for(args, store, None, args.cores or 1) as executor:
+        parts = parts_of(tasks, executor.num_workers, args.force)
+        found = run_with_display(parts, store, executor, noun="parts", display=display)
+        failures = {part.of.name: found[part.name] for part in parts if part.name in found}
+        records = [RecordTask(task, args.force) for task in tasks if task.name not in failures]
+        return failures | run_with_display(records, store, executor, noun="records", display=display)
 
 
 def main(argv=None) -> int:

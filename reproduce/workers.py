@@ -18,6 +18,7 @@ from reproduce.quiet import import_quietly
 
 if TYPE_CHECKING:  # a worker begins here: nothing that takes long may come before its watch over the parent
     from hvae_tf.runs import RunStore, Task
+    from reproduce.cluster import ClusterExecutor
 
 
 def run_with_display(
@@ -60,15 +61,18 @@ def run_with_display(
 
 @contextlib.contextmanager
 def executor_for(
-    args: argparse.Namespace, store: "RunStore", count: int, cores: int = 1
-) -> Iterator[concurrent.futures.Executor]:
+    args: argparse.Namespace, store: "RunStore", count: int | None, cores: int = 1
+) -> "Iterator[_Pool | ClusterExecutor]":
     """What runs so many tasks side by side, as a command line asks for it: here, or on a scheduler's workers.
 
     Args:
         args: With `scheduler`, `resources` and `processes`, see `reproduce.cli.add_cluster_options`.
         store: Where the records go.
-        count: Of tasks.
+        count: Of tasks, if it is known already.
         cores: That each has.
+
+    Yields:
+        The executor; its `num_workers` says how many tasks it runs at once just now.
     """
     if args.scheduler:
         from reproduce.cluster import cluster
@@ -76,7 +80,8 @@ def executor_for(
         with cluster(args.scheduler, store.folder, cores=cores, resources=args.resources) as executor:
             yield executor
     else:
-        with worker_pool(min(args.processes or available_cores(), count), cores) as executor:
+        processes = args.processes or available_cores()
+        with worker_pool(processes if count is None else min(processes, count), cores) as executor:
             yield executor
 
 
@@ -100,8 +105,14 @@ class _Context(multiprocessing.context.SpawnContext):
     Process = _DeafProcess
 
 
+class _Pool(concurrent.futures.ProcessPoolExecutor):
+    def __init__(self, processes: int, **kwargs):
+        super().__init__(processes, **kwargs)
+        self.num_workers = processes
+
+
 @contextlib.contextmanager
-def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+def worker_pool(processes: int, cores: int = 1) -> Iterator[_Pool]:
     """An executor of so many processes, each with so many cores for TensorFlow.
 
     Every worker waits on a pipe whose other end is here alone: when this process ends, however it ends, or the block
@@ -109,9 +120,7 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[concurrent.futures.P
     """
     context = _Context()
     theirs, ours = context.Pipe(duplex=False)
-    executor = concurrent.futures.ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_begin, initargs=(theirs, cores)
-    )
+    executor = _Pool(processes, mp_context=context, initializer=_begin, initargs=(theirs, cores))
     try:
         yield executor
         executor.shutdown()

@@ -15,16 +15,19 @@ import pytest
 
 import hvae_tf
 from hvae_tf.data import load
-from hvae_tf.runs import RecordError, RunStore, make_record, read_record, write_record
+from hvae_tf.runs import InlineExecutor, RecordError, RunStore, make_record, read_record, run_all, write_record
 from reproduce import judge
 from reproduce.judging import presets
 from reproduce.judging.blocks import Blocks
 from reproduce.judging.digits import make_digits_models
+from reproduce.judging.estimates import Piece, share
 from reproduce.judging.findings import Findings, Mean, paired
 from reproduce.judging.models import JudgedModel, cell_label, find_models, split_name
 from reproduce.judging.presets import Chains, JudgePreset
 from reproduce.judging.report import page, write_report
+from reproduce.judging.work import CurveTask, JudgeTask, PartTask, RecordTask, parts_of
 from reproduce.progress import clock
+from reproduce.workers import worker_pool
 from tests.reproduce.mnist_records import run_record
 from tests.unprivileged import unprivileged
 
@@ -39,8 +42,8 @@ TINY = JudgePreset(
 def tiny(monkeypatch):
     """A preset small enough to judge within a test, in blocks of four images."""
     monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", TINY)
-    monkeypatch.setattr("reproduce.judging.work.IMAGES_PER_BLOCK", 4)
-    monkeypatch.setattr("reproduce.judging.work.IMPORTANCE_SAMPLES", 7)
+    monkeypatch.setattr("reproduce.judging.estimates.IMAGES_PER_BLOCK", 4)
+    monkeypatch.setattr("reproduce.judging.estimates.IMPORTANCE_SAMPLES", 7)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def models(tmp_path_factory):
 
 
 def command(models, out, *more):
-    return ["--preset", "tiny", "--models", str(models), "--out", str(out), "--quiet", *more]
+    return ["--preset", "tiny", "--models", str(models), "--out", str(out), "--quiet", "--processes", "1", *more]
 
 
 def of_a_block(folder):
@@ -380,3 +383,55 @@ def test_names():
     assert cell_label("mine") == "mine"
     assert cell_label("hvae-k3", lines=True).count("\n") == 1
     assert [clock(seconds) for seconds in (5, 245.4, 3845)] == ["0:05", "4:05", "1:04:05"]
+
+
+# ------------------------------------------------------------------------------------------------------- side by side
+
+
+def without_times(folder):
+    """Every record of a folder but for how long it took and when."""
+    found = {}
+    for path in sorted(folder.rglob("*.json")):
+        if "work" not in path.relative_to(folder).parts:
+            record = read_record(path)
+            record["results"].pop("seconds", None)
+            found[str(path.relative_to(folder))] = {k: record[k] for k in ("configuration", "history", "results")}
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [2, 9])
+def test_parts_make_the_same_records_bit_for_bit(tiny, models, tmp_path, parts):
+    found = find_models([models])
+    tasks = [JudgeTask(found[0], TINY), CurveTask(found[0], TINY)]
+    assert run_all(tasks, RunStore(tmp_path / "serial"), InlineExecutor()) == {}
+    store = RunStore(tmp_path / "parts")
+    cut = [PartTask(task, part, parts) for task in tasks for part in range(parts)]
+    assert run_all(reversed(cut), store, InlineExecutor()) == {}
+    blocks = of_a_block(tmp_path / "parts")
+    assert run_all([RecordTask(task) for task in tasks], store, InlineExecutor()) == {}
+    assert of_a_block(tmp_path / "parts") == blocks  # none was missing
+    assert without_times(tmp_path / "parts") == without_times(tmp_path / "serial")
+    assert len(without_times(tmp_path / "serial")) == 2
+
+
+def test_pieces_are_dealt_out_evenly_and_each_once():
+    pieces = [Piece("", str(i), {}, 1, cost, None) for i, cost in enumerate([1.0, 5.0, 2.0, 2.0, 4.0, 1.0, 1.0])]
+    hands = [share(pieces, part, 3) for part in range(3)]
+    assert sorted(piece.name for hand in hands for piece in hand) == [str(i) for i in range(7)]
+    assert [sum(piece.cost for piece in hand) for hand in hands] == [6.0, 5.0, 5.0]
+    tasks = [object()] * 6
+    assert [len(parts_of(tasks, n)) / 6 for n in (1, 2, 4, 5, 12)] == [1, 1, 2, 5, 2]
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_records_bit_for_bit(models, tmp_path, monkeypatch):
+    """Two processes, and one: with one core each; and again with --force."""
+    preset = dataclasses.replace(TINY, images=120, simulated=60)
+    monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", preset)
+    with worker_pool(1) as one:
+        tasks = [JudgeTask(model, preset) for model in find_models([models])]
+        assert run_all([*tasks, CurveTask(tasks[0].model, preset)], RunStore(tmp_path / "one"), one) == {}
+    for more in ([], ["--force"]):
+        assert judge.main(command(models, tmp_path / "two", "--processes", "2", *more)) == 0
+        assert without_times(tmp_path / "two") == without_times(tmp_path / "one")
