@@ -94,7 +94,7 @@ class Display:
 
                 columns, layout = self._layout()
                 self._bar = tqdm(
-                    total=1.0, file=sys.stderr, miniters=0, mininterval=0, ncols=columns, bar_format=layout
+                    total=1.0, file=sys.stderr, miniters=0, mininterval=0, ncols=columns, nrows=24, bar_format=layout
                 )
                 threading.Thread(target=self._tick, daemon=True).start()
             self._draw()
