@@ -54,6 +54,8 @@ def compare(args) -> int:
         store = RunStore(args.out)
         if not args.report_only:
             data = hvae_tf.load(args.dataset, args.data_dir, limit=protocol(args).limit)
+            for gradient in GRADIENTS:
+                store.done(gradient, configuration(gradient, args), 0)  # what is wrong is said before the work
             with Display() as display:
                 stages = Stages(display, len(GRADIENTS))
                 for gradient in GRADIENTS:

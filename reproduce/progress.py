@@ -18,7 +18,8 @@ FEWEST = 40  # columns that are assumed at least
 PLAIN_SECONDS = 30.0  # between two lines where the standard error is no terminal
 TICK_SECONDS = 1.0
 _MARGIN = 3  # columns left free, for the ^C that a terminal puts behind the line
-_FIXED = 42  # columns of percentage, a short bar, and two times of hours
+_FIXED = 20  # columns of the percentage and a short bar
+TOLD_FROM = 0.01  # of the work made, before which nothing is said of the time left
 
 
 class Display:
@@ -49,7 +50,7 @@ class Display:
         now = time.monotonic()
         with self._lock:
             made = fraction - kept
-            if made > 0 and (fraction, kept) != (self._fraction, self._kept):
+            if made >= TOLD_FROM and (fraction, kept) != (self._fraction, self._kept):
                 self._ends = now + (1.0 - fraction) * (now - self._began) / made
             self._fraction, self._kept, self._doing = min(max(fraction, 0.0), 1.0), kept, doing
             if not self._quiet:
@@ -94,7 +95,7 @@ class Display:
 
                 columns, layout = self._layout()
                 self._bar = tqdm(
-                    total=1.0, file=sys.stderr, miniters=0, mininterval=0, ncols=columns, bar_format=layout
+                    total=1.0, file=sys.stderr, miniters=0, mininterval=0, ncols=columns, nrows=24, bar_format=layout
                 )
                 threading.Thread(target=self._tick, daemon=True).start()
             self._draw()
@@ -110,8 +111,9 @@ class Display:
     def _layout(self) -> tuple[int, str]:
         """The columns to be used, and the line as tqdm takes it."""
         columns = max(min(shutil.get_terminal_size().columns, WIDEST), FEWEST) - _MARGIN
-        doing = shortened(self._doing, columns - _FIXED).replace("{", "{{").replace("}", "}}")
-        return columns, f"{doing} {{percentage:3.0f}} %|{{bar}}| {self._times()}"
+        times = self._times()
+        doing = shortened(self._doing, columns - len(times) - _FIXED).replace("{", "{{").replace("}", "}}")
+        return columns, f"{doing} {{percentage:3.0f}} %|{{bar}}| {times}"
 
     def _draw(self) -> None:
         self._bar.n = self._fraction
@@ -119,8 +121,9 @@ class Display:
         self._bar.refresh()
 
     def _plain(self) -> None:
-        doing = shortened(self._doing, WIDEST - _FIXED)
-        print(f"{doing}: {100 * self._fraction:.0f} %, {self._times()}", file=sys.stderr, flush=True)
+        times = self._times()
+        doing = shortened(self._doing, WIDEST - len(times) - _FIXED)
+        print(f"{doing}: {100 * self._fraction:.0f} %, {times}", file=sys.stderr, flush=True)
         self._told = time.monotonic(), self._fraction
 
     def _times(self) -> str:

@@ -116,20 +116,16 @@ def worker_pool(processes: int, cores: int = 1) -> Iterator[_Pool]:
     """An executor of so many processes, each with so many cores for TensorFlow.
 
     Every worker waits on a pipe whose other end is here alone: when this process ends, however it ends, or the block
-    is left by an error or an interrupt, the operating system closes it and the workers end at once.
+    is left, the operating system closes it and the workers end at once: take results within the block.
     """
     context = _Context()
     theirs, ours = context.Pipe(duplex=False)
     executor = _Pool(processes, mp_context=context, initializer=_begin, initargs=(theirs, cores))
     try:
         yield executor
-        executor.shutdown()
-    except BaseException:
-        ours.close()
-        executor.shutdown(cancel_futures=True)
-        raise
     finally:
-        ours.close()
+        ours.close()  # they end at once; what they did is on disk
+        executor.shutdown(cancel_futures=True)
         theirs.close()
 
 

@@ -27,6 +27,7 @@ LINES = {
 }
 FIGURE_1A = ("hvae-k1", "hvae-k10", "nf-k1", "nf-k30", "vb")
 FIGURE_1B = ("hvae-k1", "hvae-k10", "hvae-k1-untempered", "hvae-k10-untempered")
+QUICK_LINES = ("hvae-k1", "nf-k1", "vb")
 VARIANTS = ("corrected", "as-released")
 
 
@@ -80,7 +81,7 @@ PRESETS = {
     "paper": GaussianPreset(GaussianConfig()),
     "quick": GaussianPreset(
         GaussianConfig(dims=(1, 11, 101), datasets=4, iterations=5_000, learning_rate=4e-3, history_points=20),
-        ("hvae-k1", "nf-k1", "vb"),
+        QUICK_LINES,
     ),
-    MORE: GaussianPreset(GaussianConfig(dims=(1, 2, 3, 5), datasets=100), FIGURE_1A),
+    MORE: GaussianPreset(GaussianConfig(dims=(1, 2, 3, 5), datasets=50), QUICK_LINES),
 }
