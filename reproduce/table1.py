@@ -56,6 +56,10 @@ def parse(argv=None) -> argparse.Namespace:
         help="runs side by side, each in a process of its own (default: 1 if --cores is given, else one a core)",
     )
     add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add("--strategy", choices=("one-device", "mirrored"), default="one-device",
+        help="mirrored: one training at a time, its batches split among all GPUs, or the --virtual-devices; tried on "
+        "virtual devices only (default: one-device)")  # fmt: skip
+    add("--virtual-devices", type=positive, metavar="N", help="with --strategy mirrored: N cores as devices")
     add_cluster_options(parser)
     add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
     add(
@@ -83,6 +87,10 @@ def parse(argv=None) -> argparse.Namespace:
     args.evaluation = dataclasses.replace(args.evaluation, **{k: v for k, v in changes.items() if v is not None})
     args.out = args.out or ROOT / "results" / "table1" / args.preset_folder
     check_cluster_options(parser, args)
+    if args.virtual_devices and args.strategy != "mirrored":
+        parser.error("--virtual-devices goes with --strategy mirrored")
+    if args.strategy == "mirrored" and (args.scheduler or args.cores or (args.processes or 1) > 1):
+        parser.error("--strategy mirrored has all devices for one training: no --scheduler, --processes or --cores")
     return args
 
 
@@ -117,6 +125,7 @@ def work(args, runs, store) -> dict[str, str]:
 
     What another call has is waited for at the end.
     """
+    from reproduce.mnist.devices import mirrored_strategy
     from reproduce.mnist.work import TableTask
     from reproduce.progress import Display
     from reproduce.workers import available_cores, executor_for, run_with_display
@@ -125,10 +134,14 @@ def work(args, runs, store) -> dict[str, str]:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
-    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
+    mirrored = args.strategy == "mirrored"
+    processes = min(args.processes or (1 if args.cores or mirrored else available_cores()), len(runs))
     side_by_side = args.scheduler or processes > 1
     if side_by_side:
         settings = settings_of(args, cores=args.cores or 1)
+    elif mirrored:
+        strategy = mirrored_strategy(args.virtual_devices)
+        settings = settings_of(args, cores=args.virtual_devices, epoch_lines=args.verbose == 2, strategy=strategy)
     else:
         settings = settings_of(args, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started

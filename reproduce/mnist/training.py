@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import hvae_tf
 from hvae_tf.data import ImageData, TrainBatches
@@ -64,13 +65,30 @@ def _tempering(spec: Cell, config: Table1Config) -> hvae_tf.Tempering:
     return schemes[config.fixed_tempering if spec.tempering == "fixed" else spec.tempering]()
 
 
-def train(run: Run, config: Table1Config, data: ImageData, folder: Path, **kwargs):
-    """Trains a run, or goes on with it; gives the model at its best validation ELBO, and the `TrainingResult`."""
+def train(
+    run: Run, config: Table1Config, data: ImageData, folder: Path, *, strategy: tf.distribute.Strategy | None = None,
+    **kwargs,
+):  # fmt: skip
+    """Trains a run, or goes on with it; gives the model at its best validation ELBO, and the `TrainingResult`.
+
+    Args:
+        run: Which.
+        config: The protocol.
+        data: The images.
+        folder: Of its checkpoint.
+        strategy: What splits batches among devices; the noise depends on how many, so a run is continued with as many.
+        **kwargs: Of `hvae_tf.fit`.
+    """
     batches = TrainBatches(data, config.batch_size, run.seed)
-    model = build(run, config, data, config.max_epochs * batches.steps_per_epoch)
+    described = training_configuration(run, config)
+    strategy = strategy or tf.distribute.get_strategy()
+    if strategy.num_replicas_in_sync > 1:
+        described["replicas"] = strategy.num_replicas_in_sync
+    with strategy.scope():
+        model = build(run, config, data, config.max_epochs * batches.steps_per_epoch)
     result = hvae_tf.fit(
         model, batches, data.binarised("validation"), folder, max_epochs=config.max_epochs, patience=config.patience,
-        configuration=training_configuration(run, config), **kwargs,
+        configuration=described, **kwargs,
     )  # fmt: skip
     return model, result
 

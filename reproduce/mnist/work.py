@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import atomic_write
@@ -45,6 +46,7 @@ class Settings:
         per_image: Whether a record without the values of single images is evaluated again.
         tensorboard: Whether event files are written.
         epoch_lines: Whether each epoch prints a line of its own.
+        strategy: What splits the batches of one training among devices; for runs in the caller's own process.
     """
 
     config: Table1Config
@@ -54,6 +56,7 @@ class Settings:
     per_image: bool = False
     tensorboard: bool = False
     epoch_lines: bool = False
+    strategy: tf.distribute.Strategy | None = None
 
     def data(self) -> ImageData:
         """The images that the protocol asks for."""
@@ -155,13 +158,18 @@ def do_run(
     else:
         told = EpochProgress(progress, run.name, settings.config.max_epochs, share=share, lines=settings.epoch_lines)
         model, result = train(
-            run, settings.config, data, work, verbose=0, tensorboard=settings.tensorboard, callbacks=[told]
-        )
+            run, settings.config, data, work, strategy=settings.strategy, verbose=0,
+            tensorboard=settings.tensorboard, callbacks=[told],
+        )  # fmt: skip
         history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
         training["cores"] = settings.cores
+        if settings.strategy is not None:
+            training["devices"] = list(settings.strategy.extended.worker_devices)
         store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
         record = None
         save_model(model, model_path)
+        if settings.strategy is not None:
+            model = load_model(model_path)  # judged on one device, like the others
 
     def judged(fraction, made):
         progress(share + (1.0 - share) * fraction, f"{run.name}, evaluation", kept=not made)

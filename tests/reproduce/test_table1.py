@@ -120,6 +120,8 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
         (["--processes", "0"], "at least 1"),
         (["--out", ""], "empty"),
         (["--data-dir", " "], "empty"),
+        (["--virtual-devices", "2"], "goes with --strategy mirrored"),
+        (["--strategy", "mirrored", "--processes", "2"], "all devices for one training"),
     ],
 )
 def test_bad_arguments(arguments, said, capsys):
@@ -341,3 +343,38 @@ def test_workers_end_with_their_parent(tmp_path, how):
         assert process.returncode == 130
         assert "Traceback" not in error
         assert error.splitlines()[-1].startswith("stopped; records are in")
+
+
+MIRRORED = """
+import dataclasses, sys
+from hvae_tf.runs import read_record
+from reproduce import configs, table1
+from reproduce.configs import Evaluation, Table1Preset
+from tests.reproduce.mnist_records import TINY
+
+config = dataclasses.replace(TINY, limit=(100, 60, 30))
+configs.TABLE1_PRESETS["tiny"] = Table1Preset(config, Evaluation(None, 4, 1), ("k1-fixed",), {})
+sys.exit(table1.main(["--preset", "tiny", "--out", sys.argv[1], "--verbose", "0", *sys.argv[2:]]))
+"""
+
+
+@pytest.mark.slow
+def test_one_training_on_several_devices(tmp_path):
+    """Two virtual devices; the model is judged like any other, and the run is not continued on another number."""
+
+    def call(out, *more):
+        command = [sys.executable, "-c", MIRRORED, str(out), "--strategy", "mirrored", *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+
+    done = call(tmp_path, "--virtual-devices", "2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = hvae_tf.runs.read_record(tmp_path / "k1-fixed-seed0.json")
+    assert len(record["results"]["training"]["devices"]) == 2
+    assert len(record["history"]["val_loss"]) == 2
+    model = keras.models.load_model(tmp_path / "models" / "k1-fixed-seed0.keras")
+    assert record["results"]["weights"] == hvae_tf.files.fingerprint(*model.get_weights())
+    for path in (tmp_path / "k1-fixed-seed0.json", tmp_path / "models" / "k1-fixed-seed0.keras"):
+        path.unlink()
+    other = call(tmp_path, "--virtual-devices", "1")
+    assert other.returncode == 1
+    assert "replicas: 2 there, None asked" in other.stderr
