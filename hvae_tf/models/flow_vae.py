@@ -13,31 +13,35 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hvae_tf.bounds.estimators import Draw, ElboEstimator
+from hvae_tf.bounds.estimators import ElboEstimator
 from hvae_tf.checks import check_count, check_seed
-from hvae_tf.densities import Gaussian, gaussian, standard_normal
-from hvae_tf.flows.flow import FlowResult, IdentityFlow
+from hvae_tf.densities import standard_normal
+from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
+from hvae_tf.models.draws import Draws
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.parallel import shard_batch
-from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
+from hvae_tf.targets.decoder import check_decoder
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 
+LOGGED = ("loss", "reconstruction", "rate")
 _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
+class FlowVAE(InputChecks, BatchCount, Inference, Annealing, Draws, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
     `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are not
-    used). The loss is the negative bound in nats per event. `predict` gives the mean of p(x|z) at the event under the
-    flow of the centre of q0 (with no noise): a reconstruction without noise.
+    used). `fit` and `evaluate` log, in nats per event, ``loss``, the negative bound (with the networks' penalties), and
+    its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the negative ELBO: with no flow
+    KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see `hvae_tf.models.draws.Terms`. `predict` gives
+    the mean of p(x|z) at the event under the flow of the centre of q0 (with no noise): a reconstruction without noise.
 
     The decoder runs in inference mode, also in `fit`, see `DecoderTarget`.
 
@@ -88,8 +92,7 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         self.likelihood.build(self.event_shape, self.variable_dtype)
         self.likelihood_layer = ModuleLayer(self.likelihood, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))
-        self._loss_metric = keras.metrics.Mean(name="loss", dtype=self.variable_dtype)
-        self._elbo_metric = keras.metrics.Mean(name="elbo", dtype=self.variable_dtype)
+        self._means = [keras.metrics.Mean(name=name, dtype=self.variable_dtype) for name in LOGGED]
         self._batch_counter = BatchCounter()
 
         dtype = tf.as_dtype(self.variable_dtype)
@@ -117,75 +120,6 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
             if found != wanted:
                 raise ValueError(f"the flow has {name} {found}; this model needs {wanted}: build the flow with that")
         return flow
-
-    @property
-    def flow(self):
-        """The `Flow` between encoder and decoder; its variables are this model's weights."""
-        return self.flow_layer.flow
-
-    # -- from one batch to bounds -------------------------------------------------------------------------------------
-
-    def posterior(self, x, training=False) -> Gaussian:
-        """q0(z_0|x), the encoder's, which the flow starts from: a `DiagonalGaussian` or `FullGaussian` ``[B, l]``."""
-        mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in self.encoder(x, training=training))
-        return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
-
-    def target(self, x) -> DecoderTarget:
-        """Log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
-        return DecoderTarget(self.decoder, x, self.likelihood, self.prior)
-
-    def _transform(self, x, q0, z_0, flow_noise) -> FlowResult:
-        context = tf.concat([q0.mean, tf.math.log(q0.standard_deviation)], axis=-1)
-        return self.flow.transform(self.target(x), z_0, flow_noise, q0=q0, context=context)
-
-    def _noise(self, x, num_samples, seed):
-        """Noise of z_0, ``[S, B, l]``, and the flow's, a nest of tensors ``[S, B, ...]``."""
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        leading = tf.stack([num_samples, tf.shape(x)[0]])
-        shape = tf.concat([leading, [self.latent_size]], axis=0)
-        noise = tf.random.stateless_normal(shape, seeds[0], dtype=self.variable_dtype)
-        return tf.nest.map_structure(
-            lambda tensor: tf.ensure_shape(tensor, [None, x.shape[0], *tensor.shape[2:]]),
-            (noise, self.flow.noise(leading, seeds[1])),
-        )
-
-    def _draw(self, x, q0, noise, flow_noise) -> Draw:
-        """A draw for each row of noise."""
-        z_0 = q0.sample(noise)
-        return Draw(q0, noise, z_0, self._transform(x, q0, z_0, flow_noise))
-
-    def _draw_elbo(self, draw: Draw):
-        """``[S, B]``: samples whose mean is the ELBO, by the model's `kl`."""
-        return self.estimator.elbo(draw)
-
-    def _draw_log_weight(self, draw: Draw):
-        """``[S, B]``, the sampled log weights log p_hat(x): equation (6)."""
-        return self.estimator.log_weight(draw)
-
-    def _bound(self, draw: Draw):
-        """What is maximised, and the ELBO, both ``[B]``."""
-        elbo = tf.reduce_mean(self._draw_elbo(draw), axis=0)
-        return elbo, elbo
-
-    def _of_draws(self, function, x, q0, num_samples, seed):
-        """What `function` makes, ``[S, B, ...]``, of `num_samples` draws for each event; `seed` is an int32 pair."""
-        batches = x, q0, *self._noise(x, num_samples, seed)
-        return shard_batch(lambda *batches: function(self._draw(*batches)), batches, axes=(0, 0, 1, 1), result_axis=1)
-
-    def _elbo_samples(self, *batch):
-        return self._of_draws(self._draw_elbo, *batch)
-
-    def _log_weight_samples(self, *batch):
-        return self._of_draws(self._draw_log_weight, *batch)
-
-    def _posterior_samples(self, *batch):
-        return self._of_draws(lambda draw: draw.result.z, *batch)
-
-    def _decode_mean(self, z):
-        return self.likelihood.mean(decode(self.decoder, z), self.event_shape)
-
-    def _decode_sample(self, z, seed):
-        return self.likelihood.sample(decode(self.decoder, z), self.event_shape, seed)
 
     # -- Keras --------------------------------------------------------------------------------------------------------
 
@@ -254,10 +188,10 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     @property
     def metrics(self):
-        return [self._loss_metric, self._elbo_metric, self._batch_counter]
+        return [*self._means, self._batch_counter]
 
     def get_metrics_result(self):
-        return {"loss": self._loss_metric.result(), "elbo": self._elbo_metric.result()}
+        return {mean.name: mean.result() for mean in self._means}
 
     def _step_seed(self, stream, step):
         """The int32 pair for this step of this stream, and of this replica."""
@@ -275,16 +209,16 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         # an encoder that keeps a state, such as batch normalisation's, may treat its events together
         q0 = self.posterior(x, training) if self.encoder.non_trainable_variables else None
 
-        def bounds(x, q0, noise, flow_noise):
-            return self._bound(self._draw(x, self.posterior(x, training) if q0 is None else q0, noise, flow_noise))
+        def terms(x, q0, noise, flow_noise):
+            return self._terms(self._draw(x, self.posterior(x, training) if q0 is None else q0, noise, flow_noise))
 
         batches = x, q0, *self._noise(x, self.num_samples, seed)
-        bound, elbo = shard_batch(bounds, batches, axes=(0, 0, 1, 1), result_axis=0)
+        bound, reconstruction, rate = shard_batch(terms, batches, axes=(0, 0, 1, 1), result_axis=0)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )
-        self._loss_metric.update_state(penalty - bound)
-        self._elbo_metric.update_state(elbo)
+        for mean, values in zip(self._means, (penalty - bound, reconstruction, rate), strict=True):
+            mean.update_state(values)
         return penalty - tf.reduce_mean(bound)
 
     def train_step(self, data):
