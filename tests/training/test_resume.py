@@ -178,7 +178,7 @@ def as_it_was(path):
 
 
 def test_a_run_begun_when_elbo_was_logged_goes_on_bit_for_bit(uninterrupted, tmp_path):
-    expected_folder, expected_model, expected = uninterrupted
+    _, expected_model, expected = uninterrupted
 
     def interrupt(model):
         raise KeyboardInterrupt
