@@ -7,7 +7,7 @@ import tensorflow as tf
 from hvae_tf.bounds.estimators import Draw, ElboEstimator
 from hvae_tf.densities import Gaussian, gaussian
 from hvae_tf.flows.flow import FlowResult
-from hvae_tf.models.events import ModelParts
+from hvae_tf.models.conditioning import Conditioning, DecoderAt, parts
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import DecoderTarget, decode
@@ -30,7 +30,7 @@ class Terms(NamedTuple):
     rate: tf.Tensor
 
 
-class Draws(ModelParts):
+class Draws(Conditioning):
     """The way of a draw, which all methods of a `FlowVAE` go."""
 
     encoder: Any
@@ -42,21 +42,36 @@ class Draws(ModelParts):
         """The `Flow` between encoder and decoder; its variables are this model's weights."""
         return self.flow_layer.flow
 
-    def posterior(self, x, training=False) -> Gaussian:
-        """q0(z_0|x), the encoder's, which the flow starts from: a `DiagonalGaussian` or `FullGaussian` ``[B, l]``."""
-        mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in self.encoder(x, training=training))
+    def posterior(self, x, y=None, *, training=False) -> Gaussian:
+        """q0(z_0|x), the encoder's, which the flow starts from: a `DiagonalGaussian` or `FullGaussian` ``[B, l]``.
+
+        Args:
+            x: ``[B, *event_shape]``.
+            y: ``[B, *context_shape]``, for a conditional model.
+            training: Whether the encoder is in training mode.
+        """
+        outputs = self.encoder(x if y is None else [x, y], training=training)
+        mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in outputs)
         return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
 
-    def target(self, x) -> DecoderTarget:
-        """Log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
-        return DecoderTarget(self.decoder, x, self.likelihood, self.prior)
+    def target(self, x, y=None) -> DecoderTarget:
+        """Log p(x, z) of these events ``[B, *event_shape]``, given y, as a function of z ``[..., B, l]``."""
+        return DecoderTarget(self._decoder_at(y), x, self.likelihood, self.prior)
 
-    def _transform(self, x, q0, z_0, flow_noise) -> FlowResult:
+    def _decoder_at(self, y):
+        return self.decoder if y is None else DecoderAt(self.decoder, y)
+
+    def _q0(self, data, training=False) -> Gaussian:
+        x, y = parts(data)
+        return self.posterior(x, y, training=training)
+
+    def _transform(self, data, q0, z_0, flow_noise) -> FlowResult:
         context = tf.concat([q0.mean, tf.math.log(q0.standard_deviation)], axis=-1)
-        return self.flow.transform(self.target(x), z_0, flow_noise, q0=q0, context=context)
+        return self.flow.transform(self.target(*parts(data)), z_0, flow_noise, q0=q0, context=context)
 
-    def _noise(self, x, num_samples, seed):
+    def _noise(self, data, num_samples, seed):
         """Noise of z_0, ``[S, B, l]``, and the flow's, a nest of tensors ``[S, B, ...]``."""
+        x, _ = parts(data)
         seeds = tf.random.experimental.stateless_split(seed, 2)
         leading = tf.stack([num_samples, tf.shape(x)[0]])
         shape = tf.concat([leading, [self.latent_size]], axis=0)
@@ -66,10 +81,10 @@ class Draws(ModelParts):
             (noise, self.flow.noise(leading, seeds[1])),
         )
 
-    def _draw(self, x, q0, noise, flow_noise) -> Draw:
-        """A draw for each row of noise."""
+    def _draw(self, data, q0, noise, flow_noise) -> Draw:
+        """A draw for each row of noise; the data are events, or events with contexts."""
         z_0 = q0.sample(noise)
-        return Draw(q0, noise, z_0, self._transform(x, q0, z_0, flow_noise))
+        return Draw(q0, noise, z_0, self._transform(data, q0, z_0, flow_noise))
 
     def _draw_elbo(self, draw: Draw):
         """``[S, B]``: samples whose mean is the ELBO, by the model's `kl`."""
@@ -91,9 +106,9 @@ class Draws(ModelParts):
         reconstruction = -tf.reduce_mean(log_likelihood, axis=0)
         return Terms(bound, reconstruction, -elbo - reconstruction)
 
-    def _of_draws(self, function, x, q0, num_samples, seed):
+    def _of_draws(self, function, data, q0, num_samples, seed):
         """What `function` makes, ``[S, B, ...]``, of `num_samples` draws for each event; `seed` is an int32 pair."""
-        batches = x, q0, *self._noise(x, num_samples, seed)
+        batches = data, q0, *self._noise(data, num_samples, seed)
         return shard_batch(lambda *batches: function(self._draw(*batches)), batches, axes=(0, 0, 1, 1), result_axis=1)
 
     def _elbo_samples(self, *batch):
@@ -105,8 +120,21 @@ class Draws(ModelParts):
     def _posterior_samples(self, *batch):
         return self._of_draws(lambda draw: draw.result.z, *batch)
 
-    def _decode_mean(self, z):
-        return self.likelihood.mean(decode(self.decoder, z), self.event_shape)
+    def _centre(self, data, training=False):
+        """z_K ``[B, l]``, where the flow takes the centre of q0, without noise."""
+        q0 = self._q0(data, training)
+        x, _ = parts(data)
+        flow_noise = self.flow.noise(tf.shape(x)[:1], tf.constant([0, 0], tf.int32))
+        centre = tf.nest.map_structure(tf.zeros_like, flow_noise)
+        return self._transform(data, q0, q0.mean, centre).z
 
-    def _decode_sample(self, z, seed):
-        return self.likelihood.sample(decode(self.decoder, z), self.event_shape, seed)
+    def _reconstruction(self, data, training=False):
+        """The mean of p(x|z_K) ``[B, *event_shape]`` at the centre."""
+        _, y = parts(data)
+        return self._decode_mean(self._centre(data, training), y)
+
+    def _decode_mean(self, z, y=None):
+        return self.likelihood.mean(decode(self._decoder_at(y), z), self.event_shape)
+
+    def _decode_sample(self, z, seed, y=None):
+        return self.likelihood.sample(decode(self._decoder_at(y), z), self.event_shape, seed)

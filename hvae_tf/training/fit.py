@@ -42,7 +42,7 @@ class Batches(Protocol):
 def fit(
     model: keras.Model,
     batches: Batches,
-    validation: np.ndarray,
+    validation: np.ndarray | tuple[np.ndarray, np.ndarray],
     folder: Path | str,
     *,
     max_epochs: int,
@@ -67,7 +67,8 @@ def fit(
             of its variables, of its optimiser's, or of `batches_seen`, a variable that counts its training batches. On
             return it holds the best weights, and the optimiser's state at the last step.
         batches: The training batches, by number. Under a strategy of several replicas a batch is split among them.
-        validation: ``[m, height, width, channels]``, binarised already.
+        validation: ``[m, height, width, channels]``, binarised already; for a conditional model a pair ``(x, y)``,
+            as its batches are.
         folder: Where this run is kept; made if missing. One run a folder.
         max_epochs: Training ends after so many.
         patience: Training ends after so many epochs in a row without a validation loss below the best; None: never.
@@ -102,11 +103,14 @@ def fit(
     if getattr(model, "optimizer", None) is None or not model.built:
         raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
     validation = _check_validation(model, validation)
+    images, contexts = validation if isinstance(validation, tuple) else (validation, None)
+    if getattr(model, "context_spec", None) is not None:
+        model.check_context(contexts, len(images), "y of validation")
     try:
         configuration = json.loads(json.dumps(dict(configuration or {})))
     except TypeError as error:
         raise ValueError(f"configuration holds what JSON cannot ({error}); use plain numbers and strings") from error
-    strategy = _check_strategy(model, batches, len(validation), validation_batch_size)
+    strategy = _check_strategy(model, batches, len(images), validation_batch_size)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".training.lock")
@@ -182,8 +186,10 @@ def _train(model, batches, run, validation, validation_batch_size, callbacks, ve
             )
 
 
-def _check_validation(model, validation) -> np.ndarray:
-    """The validation images as an array, in what the model accepts."""
+def _check_validation(model, validation):
+    """The validation images as an array, in what the model accepts; with their contexts a pair of arrays."""
+    if isinstance(validation, tuple) and len(validation) == 2:
+        return _check_validation(model, validation[0]), np.asarray(validation[1])
     validation = np.asarray(validation)
     if validation.ndim < 1 or not len(validation):
         raise ValueError(f"validation has shape {validation.shape}; expected at least one image")
