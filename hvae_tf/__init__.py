@@ -11,6 +11,7 @@ from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import DiagonalGaussian, FullGaussian
+from hvae_tf.diagnostics import Activity, active_units
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempering import (
@@ -37,7 +38,7 @@ from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
 from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target
-from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, fit
+from hvae_tf.training import ActiveUnits, CheckpointError, DivergenceError, TrainingResult, fit
 
 __version__ = "0.2.0.dev0"
 
@@ -48,6 +49,8 @@ __all__ = [
     "TEMPERINGS",
     "VAE",
     "AISResult",
+    "ActiveUnits",
+    "Activity",
     "Checkpoint",
     "CheckpointError",
     "DataError",
@@ -80,6 +83,7 @@ __all__ = [
     "Tempering",
     "TrainBatches",
     "TrainingResult",
+    "active_units",
     "ais",
     "conv_decoder",
     "conv_encoder",

@@ -23,6 +23,7 @@ class ModelParts(_KerasModel):
     decoder: keras.Model
     prior: DiagonalGaussian
     target: Any
+    flow: Any
     _encode_graph: Any
     _embed_graph: Any
     _reconstruct_graph: Any

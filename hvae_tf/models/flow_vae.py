@@ -23,8 +23,8 @@ from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
 from hvae_tf.models.draws import Draws
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
-from hvae_tf.models.inference import Inference
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
+from hvae_tf.models.latent import LatentSpace
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import check_decoder
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
@@ -34,7 +34,7 @@ _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(InputChecks, BatchCount, Inference, Annealing, Draws, keras.Model):
+class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Draws, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and

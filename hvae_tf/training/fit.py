@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from hvae_tf.checks import check_count
 from hvae_tf.training.checkpoint import CheckpointError
+from hvae_tf.training.collapse import warn_of_collapse
 from hvae_tf.training.configuration import describe_run
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.run import Run, TrainingResult
@@ -60,7 +61,8 @@ def fit(
     """Trains a compiled model, or goes on with the training that `folder` holds, to its end.
 
     The same call starts, resumes, and after the end only loads what was reached. `folder` gets ``checkpoint.bin`` and
-    ``history.csv``, one row an epoch.
+    ``history.csv``, one row an epoch. At the end one line warns where the posterior has collapsed, see
+    `FlowVAE.active_units`.
 
     Args:
         model: Compiled; its logs hold ``loss``, the negative bound in nats per image. Its randomness must be a function
@@ -143,9 +145,12 @@ def fit(
                     file=sys.stderr,
                 )
                 raise
-            return run.result(restore_best)
+            result = run.result(restore_best)
     finally:
         lock.release()
+    if result.epochs:
+        warn_of_collapse(model, images, contexts)
+    return result
 
 
 def _train(model, batches, run, validation, validation_batch_size, callbacks, verbose) -> None:
