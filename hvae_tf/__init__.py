@@ -2,10 +2,11 @@
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
 (encoders, decoders, activations), `hvae_tf.likelihoods`, `hvae_tf.gaussian` (the model of section 4.1 and its exact
-answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
+answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.plots` (pictures of a model), `hvae_tf.runs` (records of
+runs).
 """
 
-from hvae_tf import data, dynamics, networks, runs
+from hvae_tf import data, dynamics, networks, plots, runs
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
@@ -97,6 +98,7 @@ __all__ = [
     "iwae_bound",
     "load",
     "log_weight",
+    "plots",
     "positive_softplus",
     "reverse_ais",
     "tune_step_sizes",
