@@ -23,6 +23,7 @@ from hvae_tf.dynamics.tempering import (
     ReleasedFixedTempering,
     Tempering,
 )
+from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
@@ -52,6 +53,7 @@ __all__ = [
     "AISResult",
     "ActiveUnits",
     "Activity",
+    "BijectorFlow",
     "Checkpoint",
     "CheckpointError",
     "DataError",
