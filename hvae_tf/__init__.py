@@ -2,15 +2,17 @@
 
 The names here are those that most users need. Further rooms: `hvae_tf.data` (data sets and batches), `hvae_tf.networks`
 (encoders, decoders, activations), `hvae_tf.likelihoods`, `hvae_tf.gaussian` (the model of section 4.1 and its exact
-answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.runs` (records of runs).
+answers), `hvae_tf.dynamics` (integrators, adjoints), `hvae_tf.plots` (pictures of a model), `hvae_tf.runs` (records of
+runs).
 """
 
-from hvae_tf import data, dynamics, networks, runs
+from hvae_tf import data, dynamics, networks, plots, runs
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
 from hvae_tf.bounds.elbo import elbo_sample, iwae_bound, log_weight
 from hvae_tf.bounds.importance import Estimate, LogMeanExp, importance_log_likelihood
 from hvae_tf.data import DataError, EventData, ImageData, TrainBatches, from_arrays, load
 from hvae_tf.densities import DiagonalGaussian, FullGaussian
+from hvae_tf.diagnostics import Activity, active_units
 from hvae_tf.dynamics.adjoint import Checkpoint, Direct, Reversible
 from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempering import (
@@ -21,6 +23,7 @@ from hvae_tf.dynamics.tempering import (
     ReleasedFixedTempering,
     Tempering,
 )
+from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
@@ -37,7 +40,7 @@ from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.gaussian import GaussianOffsetTarget
 from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target
-from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, fit
+from hvae_tf.training import ActiveUnits, CheckpointError, DivergenceError, TrainingResult, fit
 
 __version__ = "0.2.0.dev0"
 
@@ -48,6 +51,9 @@ __all__ = [
     "TEMPERINGS",
     "VAE",
     "AISResult",
+    "ActiveUnits",
+    "Activity",
+    "BijectorFlow",
     "Checkpoint",
     "CheckpointError",
     "DataError",
@@ -80,6 +86,7 @@ __all__ = [
     "Tempering",
     "TrainBatches",
     "TrainingResult",
+    "active_units",
     "ais",
     "conv_decoder",
     "conv_encoder",
@@ -93,6 +100,7 @@ __all__ = [
     "iwae_bound",
     "load",
     "log_weight",
+    "plots",
     "positive_softplus",
     "reverse_ais",
     "tune_step_sizes",

@@ -108,6 +108,7 @@ def results(args, display) -> dict[str, str | bytes]:
         report.Trained(label, model.latent_size, -model.elbo(x, 50), rate_of(model, x), gaps.get(label))
         for label, model in (plane_models | others).items()
     ]
+    plane = hvae_tf.plots.prior_plane(plane_models["diagonal covariance"], figures.PLANE)
     settings = report.Settings(
         args.epochs, EVENTS, args.draws, GRADIENT_EVENTS, args.gradient_draws, GAP_EVENTS, args.seed, args.seeds
     )
@@ -115,7 +116,7 @@ def results(args, display) -> dict[str, str | bytes]:
         "report.md": report.report(rows, noises, models, differences, settings),
         "steps.csv": report.steps_csv(rows),
         "variances.csv": report.variances_csv(noises),
-        "vae_derivation.png": figures.picture(posteriors, plane_of(plane_models["diagonal covariance"]), noises),
+        "vae_derivation.png": figures.picture(posteriors, plane, noises),
     }
 
 
@@ -136,19 +137,6 @@ def on_the_plane(models, x):
         title = f"p(z|x) and q, {label}: gap {gaps[label][shown]:.2f}"
         posteriors.append((title, density, q0.mean[shown].numpy(), factor.numpy()))
     return posteriors, gaps
-
-
-def plane_of(model):
-    """The decoder's means ``[P, P, H, W]`` at quantiles of the prior."""
-    import numpy as np
-    from scipy import stats
-
-    from reproduce.derivation.figures import PLANE
-
-    z = stats.norm.ppf((np.arange(PLANE) + 0.5) / PLANE)
-    grid = np.stack(np.meshgrid(z, z, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
-    logits = model.decoder.predict(grid, verbose=0)[..., 0]
-    return (1.0 / (1.0 + np.exp(-logits))).reshape(PLANE, PLANE, *logits.shape[1:])
 
 
 def rate_of(model, x):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hvae_tf import (
     TEMPERINGS,
+    BijectorFlow,
     FixedTempering,
     FlowResult,
     FreeTempering,
@@ -111,6 +112,16 @@ def planar_beyond_invertible(event_size, num_layers, **kwargs):
     return flow
 
 
+def autoregressive(event_size, bijectors, **kwargs):
+    """It draws q0 in a little in all dimensions, so that its determinant counts."""
+    flow = BijectorFlow(event_size, bijectors, hidden_units=(4, 5), seed=1, **kwargs)
+    for variable in flow.trainable_variables:
+        if "bias" in variable.name and variable.shape[0] == 2 * event_size:
+            log_scale = 0.15 if bijectors == "iaf" else -0.15
+            variable.assign_add(tf.repeat(tf.constant([0.05, log_scale], flow.dtype), event_size))
+    return flow
+
+
 def without_ratio(result):
     """A planted error: the determinant (and the densities of what was drawn) forgotten."""
     nothing = tf.zeros_like(result.log_joint)
@@ -199,6 +210,20 @@ CATALOGUE: dict[str, Row] = {
             ("network", 1, 2, "learned", {}),
             ("network", 2, 2, 0.8, {"step_size_per": "step", "adjoint": "checkpoint"}),
         )
+    },
+    **{
+        f"{name}{'-amortised' if amortised else ''}": Row(
+            partial(autoregressive, bijectors=name, num_layers=num_layers, amortised=amortised),
+            {
+                f"layer_{k}_{kind}_{i}"
+                for k in range(1, num_layers + 1)
+                for i in (1, 2, 3)
+                for kind in ("kernel", "bias", *(["context"] if amortised else []))
+            },
+            repeats=False,
+            planted=without_ratio,
+        )
+        for name, num_layers, amortised in (("iaf", 2, False), ("iaf", 1, True), ("maf", 1, False))
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),

@@ -43,6 +43,7 @@ class TrainBatches:
         self.steps_per_epoch = size // self.batch_size
         with tf.device("CPU:0"):
             self._events = tf.constant(data.train)
+            self._contexts = None if data.contexts is None else tf.constant(data.contexts["train"])
 
     def configuration(self) -> dict[str, Any]:
         """What the batches are a function of, besides the step."""
@@ -60,15 +61,19 @@ class TrainBatches:
         order = tf.argsort(random, stable=True)[: self.steps_per_epoch * self.batch_size]
         return tf.cast(tf.reshape(order, [self.steps_per_epoch, self.batch_size]), tf.int64)
 
-    def batch(self, step, indices) -> tf.Tensor:
-        """The batch of step number `step`, made of events `indices`: ``[batch_size, ...]`` float32."""
+    def batch(self, step, indices):
+        """The batch of step number `step`, made of events `indices`: ``[batch_size, ...]`` float32.
+
+        Where the data have contexts, a pair of the events and their contexts.
+        """
         events = tf.cast(tf.gather(self._events, indices), tf.float32)
         if self.data.max_value is not None:
             events /= self.data.max_value
-        return binarise(events, draw_key(self.seed, step)) if self.binarised else events
+        events = binarise(events, draw_key(self.seed, step)) if self.binarised else events
+        return events if self._contexts is None else (events, tf.gather(self._contexts, indices))
 
     def dataset(self, start: int, stop: int) -> tf.data.Dataset:
-        """Batches number start to stop - 1 in order, ``[batch_size, ...]`` float32, prefetched.
+        """Batches number start to stop - 1 in order, ``[batch_size, ...]`` float32, prefetched; see `batch`.
 
         Raises:
             ValueError: Unless 0 <= start <= stop.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,13 @@ class EventData:
         max_value: The value that means an intensity of 1; None for values that are no intensities and stay as they are.
         split_seed: What chose the validation events.
         binarise_seed: What binarises validation and test events.
+        contexts: For conditional models, by split an array ``[n, *context_shape]`` of what is known of each event, such
+            as its label, one-hot; None for none.
 
     Raises:
         DataError: If a split is empty or no array ``[n, ...]`` of events, of another dtype or event shape than the
-            others, outside [0, max_value], not finite, or has constant events only.
+            others, outside [0, max_value], not finite, or has constant events only; or there is not one context for
+            each event.
     """
 
     name: str
@@ -44,6 +48,7 @@ class EventData:
     max_value: int | None = 1
     split_seed: int = 0
     binarise_seed: int = 0
+    contexts: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self):
         check_seed("split_seed", self.split_seed)
@@ -52,6 +57,8 @@ class EventData:
             raise DataError(f"max_value is {self.max_value}; expected a number above 0, or None for values as they are")
         for split in SPLITS:
             self._check(split, getattr(self, split))
+            if self.contexts is not None:
+                self._check_context(split, self.contexts.get(split), self.contexts.get("train"))
 
     def _check(self, split: str, events: np.ndarray) -> None:
         where = f"{self.name}: the {split} split"
@@ -74,6 +81,14 @@ class EventData:
         if one_value_each and (flat.shape[1] > 1 or (len(flat) > 1 and np.all(flat == flat[0]))):
             raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
 
+    def _check_context(self, split: str, y, first) -> None:
+        size, shape = len(getattr(self, split)), np.shape(first)[1:]
+        if not isinstance(y, np.ndarray) or len(y) != size or y.shape[1:] != shape:
+            raise DataError(
+                f"{self.name}: the contexts of the {split} split have shape {np.shape(y)}; expected an array "
+                f"{[size, *shape]}, one for each event"
+            )
+
     def _check_shape(self, where: str, events: np.ndarray) -> None:
         if not isinstance(events, np.ndarray) or events.ndim < 2 or 0 in events.shape:
             raise DataError(f"{where} has shape {np.shape(events)}; expected an array of events [n, ...], n > 0")
@@ -85,8 +100,9 @@ class EventData:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A short digest of the events of all splits, in their order."""
-        return fingerprint(self.train, self.validation, self.test)
+        """A short digest of the events of all splits, in their order, and of their contexts."""
+        contexts = [] if self.contexts is None else [self.contexts[split] for split in SPLITS]
+        return fingerprint(self.train, self.validation, self.test, *contexts)
 
     def configuration(self) -> dict[str, Any]:
         """Name, sizes, seeds and fingerprint, as a run record has them."""

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,25 +24,30 @@ class Source(NamedTuple):
         train: ``[n, ...]``, training and validation events.
         test: ``[k, ...]``.
         max_value: The value that means an intensity of 1; None where values are no intensities.
+        labels: ``[n]`` and ``[k]``, whole numbers from 0, or None.
     """
 
     name: str
     train: np.ndarray
     test: np.ndarray
     max_value: int | None
+    labels: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
-    images = load_digits().images.astype(np.uint8)[..., None]
-    return Source("digits", images[:-DIGITS_TEST], images[-DIGITS_TEST:], 16)
+    digits = load_digits()
+    images, labels = digits.images.astype(np.uint8)[..., None], digits.target
+    of_images = labels[:-DIGITS_TEST], labels[-DIGITS_TEST:]
+    return Source("digits", images[:-DIGITS_TEST], images[-DIGITS_TEST:], 16, of_images)
 
 
-def _tfds(name: str, data_dir: Path | str | None) -> Source:
+def _tfds(name: str, data_dir: Path | str | None, labels: bool) -> Source:
     full, train, test = tensorflow_dataset(name, data_dir, SOURCES)
     max_value = 255 if max(train.max(), test.max()) > 1 else 1  # sets stored as zeros and ones
-    return Source(full, train, test, max_value)
+    of_images = tensorflow_dataset(name, data_dir, SOURCES, feature="label")[1:] if labels else None
+    return Source(full, train, test, max_value, of_images)
 
 
 SOURCES: dict[str, Callable[[], Source]] = {"digits": _digits}
@@ -57,6 +62,7 @@ def load(
     binarise_seed: int = 0,
     validation_fraction: float = VALIDATION_FRACTION,
     limit: int | tuple[int, int, int] | None = None,
+    labels: bool = False,
 ) -> ImageData:
     """Loads a set of images, whole and checked, without any network.
 
@@ -73,6 +79,7 @@ def load(
         binarise_seed: Binarises validation and test images.
         validation_fraction: The part of the training images that becomes the validation split.
         limit: Keeps the first images of each split: one number for all splits, or (train, validation, test).
+        labels: Whether to load the labels too, one-hot, as the contexts of a conditional model.
 
     Returns:
         The images, uint8.
@@ -81,13 +88,16 @@ def load(
         DataError: If the set is not there, damaged, or not one of fixed-size uint8 images.
         ValueError: If an argument is out of range.
     """
-    source = SOURCES[name]() if name in SOURCES else _tfds(name, data_dir)
+    source = SOURCES[name]() if name in SOURCES else _tfds(name, data_dir, labels)
+    if labels and source.labels is None:
+        raise DataError(f"{source.name} has no labels; leave labels=True out")
     data = from_arrays(
-        *source,
+        *source[:4],
         split_seed=split_seed,
         binarise_seed=binarise_seed,
         validation_fraction=validation_fraction,
         limit=limit,
+        contexts=_one_hot(source.labels) if labels and source.labels else None,
     )
     assert isinstance(data, ImageData)  # every named set is one of images
     return data
@@ -103,6 +113,7 @@ def from_arrays(
     binarise_seed: int = 0,
     validation_fraction: float = VALIDATION_FRACTION,
     limit: int | tuple[int, int, int] | None = None,
+    contexts: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> EventData:
     """Events of your own: as `load`, from arrays.
 
@@ -117,6 +128,8 @@ def from_arrays(
         binarise_seed: As in `load`.
         validation_fraction: As in `load`.
         limit: As in `load`.
+        contexts: For a conditional model what is known of the events of `train` and of `test`, ``[n, *context_shape]``
+            and ``[k, *context_shape]``, such as one-hot labels; validation contexts go with their events.
 
     Returns:
         `ImageData` of arrays of rank 4, else `EventData`.
@@ -134,8 +147,16 @@ def from_arrays(
             f"{len(train)} events on each side"
         )
     order = np.random.default_rng(check_seed("split_seed", split_seed)).permutation(len(train))
+    parts = {"train": order[held_out:], "validation": order[:held_out]}
+    of_splits = None
+    if contexts is not None:
+        given, of_test = (np.asarray(y) for y in contexts)
+        if len(given) != len(train):
+            raise DataError(f"{name}: {len(given)} contexts for {len(train)} training events; expected one for each")
+        of_splits = {split: given[part] for split, part in parts.items()} | {"test": of_test}
     kind = ImageData if train.ndim == 4 else EventData
-    data = kind(name, train[order[held_out:]], train[order[:held_out]], test, max_value, split_seed, binarise_seed)
+    training, validation = (train[part] for part in parts.values())
+    data = kind(name, training, validation, test, max_value, split_seed, binarise_seed, of_splits)
     return data if limit is None else _first(data, limit)
 
 
@@ -149,6 +170,13 @@ def _first(data: EventData, limit) -> EventData:
     ):
         sizes = ", ".join(f"{split} {len(images)}" for split, images in splits.items())
         raise ValueError(f"limit is {limit}; expected one number of events or three, each within: {sizes}")
-    return dataclasses.replace(
-        data, **{split: images[:n] for (split, images), n in zip(splits.items(), limits, strict=True)}
-    )
+    kept: dict[str, Any] = {split: images[:n] for (split, images), n in zip(splits.items(), limits, strict=True)}
+    if data.contexts is not None:
+        kept["contexts"] = {split: data.contexts[split][: len(images)] for split, images in kept.items()}
+    return dataclasses.replace(data, **kept)
+
+
+def _one_hot(labels: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    classes = 1 + max(int(part.max()) for part in labels)
+    train, test = (np.eye(classes, dtype=np.float32)[part] for part in labels)
+    return train, test

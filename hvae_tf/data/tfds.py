@@ -18,7 +18,7 @@ _NAME = re.compile(r"([a-z]\w*(?:/[\w.-]+)?)(?::(\d+\.\d+\.\d+))?")
 
 
 def tensorflow_dataset(
-    name: str, data_dir: Path | str | None, others: Iterable[str] = ()
+    name: str, data_dir: Path | str | None, others: Iterable[str] = (), *, feature: str = "image"
 ) -> tuple[str, np.ndarray, np.ndarray]:
     """Full name, training and test images of a set that TFDS has prepared on disk.
 
@@ -27,9 +27,11 @@ def tensorflow_dataset(
         data_dir: The folder that holds ``<name>/<version>/``; default: ``$TFDS_DATA_DIR``, then
             ``~/tensorflow_datasets``.
         others: Names that are no sets of TFDS, to be suggested where `name` is misspelt.
+        feature: ``"image"``, or ``"label"`` for the labels in its place.
 
     Returns:
-        ``name/version``; ``[n, height, width, channels]`` uint8; ``[k, height, width, channels]`` uint8.
+        ``name/version``; ``[n, height, width, channels]`` uint8; ``[k, height, width, channels]`` uint8; labels are
+        ``[n]`` and ``[k]``.
 
     Raises:
         DataError: If the set is not there, damaged, or not one of fixed-size uint8 images.
@@ -49,18 +51,20 @@ def tensorflow_dataset(
         raise DataError(
             f"{folder} has no feature 'image' of fixed-size uint8 images; it has {' '.join(str(features).split())}"
         )
-    return builder.info.full_name, *(_read(builder, split, advice) for split in ("train", "test"))
+    if feature not in features or (feature != "image" and features[feature].shape != ()):
+        raise DataError(f"{folder} has no labels, a whole number for each image; leave labels=True out")
+    return builder.info.full_name, *(_read(builder, split, advice, feature) for split in ("train", "test"))
 
 
-def _read(builder, split: str, advice: str) -> np.ndarray:
-    """All images of a split, ``[n, height, width, channels]`` uint8, in the order of its files."""
+def _read(builder, split: str, advice: str, feature: str) -> np.ndarray:
+    """All images of a split, ``[n, height, width, channels]`` uint8, or labels, in the order of its files."""
     import tensorflow_datasets as tfds
 
     if split not in builder.info.splits:
         raise DataError(f"{builder.data_path} has no split {split!r}; it has {', '.join(sorted(builder.info.splits))}")
     info = builder.info.splits[split]
     files = ", ".join(str(path) for path in info.filepaths[:1]) + (", ..." if len(info.filepaths) > 1 else "")
-    features = {"image": builder.info.features["image"]}
+    features = {feature: builder.info.features[feature]}
     try:
         with tf.device("CPU:0"), _without_its_own_deprecation():
             images = builder.as_dataset(
@@ -69,13 +73,13 @@ def _read(builder, split: str, advice: str) -> np.ndarray:
                 shuffle_files=False,
                 decoders=tfds.decode.PartialDecoding(features),
                 read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-            )["image"].numpy()
+            )[feature].numpy()
     except Exception as error:  # truncated or altered records, missing files
         raise DataError(f"{files} is damaged: {_line(error)}; {advice}") from error
-    if images.shape != (info.num_examples, *features["image"].shape):
+    if images.shape != (info.num_examples, *features[feature].shape):
         raise DataError(
-            f"{files} is damaged: it holds images {list(images.shape)}, its description says "
-            f"{[info.num_examples, *features['image'].shape]}; {advice}"
+            f"{files} is damaged: it holds {feature}s {list(images.shape)}, its description says "
+            f"{[info.num_examples, *features[feature].shape]}; {advice}"
         )
     return images
 

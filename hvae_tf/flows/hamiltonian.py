@@ -140,6 +140,23 @@ class HamiltonianFlow(Flow):
         state = self.adjoint.scan(target, self._tempered_step, start, steps)
         return state, self.event_size * tf.add_n([tf.math.log(alpha) for alpha in schedule.alphas])
 
+    def trajectory(self, target: Target, z: tf.Tensor, rho: tf.Tensor) -> list:
+        """The way of `move`, for whoever wants to look at it: K + 1 states of the integrator, from the start on.
+
+        Args:
+            target: What is sampled.
+            z: ``[..., l]``, z_0.
+            rho: ``[..., l]``, rho_0.
+
+        Raises:
+            ValueError: If sizes do not agree.
+        """
+        steps = self._steps(self.schedule())
+        states = [self._tempered_step.init(target, *self._start(target, z, rho, steps))]
+        for of_step in steps:
+            states.append(self._tempered_step.step(target, states[-1], of_step))
+        return states
+
     def inverse(self, target: Target, z: tf.Tensor, rho: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(z_K, rho_K) -> (z_0, rho_0), both ``[..., l]``; exact up to rounding.
 

@@ -16,6 +16,7 @@ from hvae_tf.bounds.annealing import AISResult, Bounds, bidirectional_bounds, wa
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.checks import check_count
 from hvae_tf.densities import DiagonalGaussian, FullGaussian, Gaussian, standard_normal
+from hvae_tf.models.conditioning import Conditioned, parts, split
 from hvae_tf.models.events import ModelParts, fold_in, seed_pair
 
 _ANNEAL, _SIMULATE = 7, 8  # streams of noise; `Inference` has those below
@@ -54,6 +55,7 @@ class Annealing(ModelParts):
     def annealed_log_likelihood(
         self, x, start: str = "encoder", *, num_chains: int = 8, num_temperatures: int = 100,
         num_leapfrog_steps: int = 5, tune_every: int = 2, seed: int = 0, batch_size: int = 100, verbose: int = 0,
+        y=None,
     ) -> AISResult:  # fmt: skip
         """Log p(x) of each event in nats by annealed importance sampling, a lower bound in expectation.
 
@@ -72,6 +74,7 @@ class Annealing(ModelParts):
             seed: What is drawn is a function of it (and of batch_size).
             batch_size: Events at once; C * batch_size bounds the memory, which does not grow with T.
             verbose: 1 shows a progress bar, 0 nothing.
+            y: Contexts of a conditional model, ``[B, *context_shape]``, or one for all.
 
         Returns:
             `AISResult` of arrays: log_weights ``[C, B]``, estimate of ``[B]``, acceptance ``[T - 1, B]``, ess ``[B]``.
@@ -79,16 +82,15 @@ class Annealing(ModelParts):
         Raises:
             ValueError: If x is not of the model's shape, `start` is unknown, or a number is below 1.
         """
-        x = self._events(x)
+        data = self._data(x, y)
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; accepted: {', '.join(STARTS)}")
         settings = AnnealingSettings(num_chains, num_temperatures, num_leapfrog_steps, tune_every).check()
         check_count("batch_size", batch_size)
         pair, results = seed_pair(seed, _ANNEAL), []
-        bar = keras.utils.Progbar(-(-len(x) // batch_size), verbose=verbose, unit_name="batch")
-        for index in range(0, len(x), batch_size):
-            batch = tf.convert_to_tensor(x[index : index + batch_size])
-            results.append(self._annealed(batch, start, settings, fold_in(pair, index)))
+        bar = keras.utils.Progbar(-(-len(parts(data)[0]) // batch_size), verbose=verbose, unit_name="batch")
+        for index, batch in enumerate(split(data, batch_size)):
+            results.append(self._annealed(batch, start, settings, fold_in(pair, index * batch_size)))
             bar.add(1)
         found = _joined(results)
         if num_chains > 1:
@@ -98,6 +100,7 @@ class Annealing(ModelParts):
     def bdmc(
         self, num_simulated: int = 100, start: str = "encoder", *, num_chains: int = 8, num_temperatures: int = 100,
         num_leapfrog_steps: int = 5, tune_every: int = 2, seed: int = 0, batch_size: int = 100, verbose: int = 0,
+        y=None,
     ) -> Bounds:  # fmt: skip
         """Bounds on log p(x) from both sides, for events that the model simulates: z ~ p(z), x ~ p(x|z).
 
@@ -115,6 +118,7 @@ class Annealing(ModelParts):
             seed: What is drawn is a function of it (and of batch_size).
             batch_size: Events at once.
             verbose: 1 shows a progress bar, 0 nothing.
+            y: Contexts of a conditional model, ``[num_simulated, *context_shape]``, or one for all.
 
         Returns:
             `Bounds`, estimates of ``[num_simulated]``: lower, upper, gap.
@@ -127,6 +131,7 @@ class Annealing(ModelParts):
             raise ValueError(f"unknown start {start!r}; accepted: {', '.join(STARTS)}")
         settings = AnnealingSettings(num_chains, num_temperatures, num_leapfrog_steps, tune_every).check()
         check_count("batch_size", batch_size)
+        context = self._context(y, num_simulated)
         pair, forward, reverse = seed_pair(seed, _SIMULATE), [], []
         bar = keras.utils.Progbar(-(-num_simulated // batch_size), verbose=verbose, unit_name="batch")
         for index in range(0, num_simulated, batch_size):
@@ -134,33 +139,34 @@ class Annealing(ModelParts):
             size = min(batch_size, num_simulated - index)
             noise = tf.random.stateless_normal([size, self.latent_size], seeds[0], dtype=self.variable_dtype)
             z = self.prior.sample(noise)
-            x = self._decode_sample_graph(z, seeds[1])
-            both = self._annealed(x, start, settings, seeds[2], z)
+            of_batch = [tf.convert_to_tensor(array[index : index + size]) for array in context]
+            x = self._decode_sample_graph(z, seeds[1], *of_batch)
+            both = self._annealed(Conditioned(x, *of_batch) if of_batch else x, start, settings, seeds[2], z)
             forward.append(both[0])
             reverse.append(both[1])
             bar.add(1)
         return bidirectional_bounds(_joined(forward), _joined(reverse))
 
-    def _annealed(self, x, start, settings, seed, z_exact=None):
+    def _annealed(self, data, start, settings, seed, z_exact=None):
         """The forward chains of a batch, or, from exact posterior draws, forward and reverse chains."""
-        pi_0 = self._start(x, start)
-        annealer = self._annealer(pi_0)
+        pi_0 = self._start(data, start)
+        annealer, tensors = self._annealer(pi_0), tf.nest.flatten(data)
         lengths = {
             "temperatures": settings.num_temperatures,
             "num_chains": settings.num_chains,
             "num_leapfrog_steps": settings.num_leapfrog_steps,
         }
-        step_sizes = annealer.tune([x], pi_0, fold_in(seed, _TUNE), every=settings.tune_every, **lengths)
+        step_sizes = annealer.tune(tensors, pi_0, fold_in(seed, _TUNE), every=settings.tune_every, **lengths)
         lengths["step_sizes"] = step_sizes
-        forward = annealer.forward([x], pi_0, fold_in(seed, _FORWARD), **lengths)
+        forward = annealer.forward(tensors, pi_0, fold_in(seed, _FORWARD), **lengths)
         if z_exact is None:
             return forward
-        return forward, annealer.reverse([x], pi_0, z_exact, fold_in(seed, _REVERSE), **lengths)
+        return forward, annealer.reverse(tensors, pi_0, z_exact, fold_in(seed, _REVERSE), **lengths)
 
-    def _start(self, x, start) -> Gaussian:
+    def _start(self, data, start) -> Gaussian:
         if start == "encoder":
-            return self._encode_graph(x)
-        return standard_normal([len(x), self.latent_size], tf.as_dtype(self.variable_dtype))
+            return self._encode_graph(data)
+        return standard_normal([len(parts(data)[0]), self.latent_size], tf.as_dtype(self.variable_dtype))
 
     def _annealer(self, start: Gaussian) -> Annealer:
         """The graphs for starts of this kind, made when they are first asked for."""
@@ -169,8 +175,7 @@ class Annealing(ModelParts):
                 return annealer
         kind = FullGaussian if isinstance(start, FullGaussian) else DiagonalGaussian
         dtype = tf.as_dtype(self.variable_dtype)
-        signature = [tf.TensorSpec([None, *self.event_shape], dtype)]
-        annealer = Annealer(self.target, signature, self.latent_size, dtype, start=kind)
+        annealer = Annealer(self.target, tf.nest.flatten(self._data_spec), self.latent_size, dtype, start=kind)
         self._annealing_graphs = (*self._annealing_graphs, annealer)
         return annealer
 

@@ -23,7 +23,9 @@ class ModelParts(_KerasModel):
     decoder: keras.Model
     prior: DiagonalGaussian
     target: Any
+    flow: Any
     _encode_graph: Any
+    _embed_graph: Any
     _reconstruct_graph: Any
     _decode_graph: Any
     _decode_sample_graph: Any
@@ -31,10 +33,31 @@ class ModelParts(_KerasModel):
     _elbo_graph: Any
     _log_weight_graph: Any
     check_input: Any
-    _events: Any
+    check_context: Any
+    context_spec: tf.TensorSpec | None
+    _context: Any
+    _data: Any
+    _data_spec: Any
 
     def _batch_shape_text(self) -> str:
         return f"[B, {', '.join(map(str, self.event_shape))}]"
+
+
+def input_shapes(network) -> list[tuple]:
+    """The shapes of a network's inputs, one or two; AttributeError where it has no static ones.
+
+    Raises:
+        ValueError: If there are more inputs, or they are named ones.
+    """
+    shapes = network.input_shape
+    if isinstance(shapes, tuple) and not (shapes and isinstance(shapes[0], tuple)):
+        return [shapes]
+    if not isinstance(shapes, (list, tuple)) or len(shapes) != 2:
+        raise ValueError(
+            f"the network {network.name!r} takes inputs of shapes {shapes}; expected one input, or two: "
+            "keras.Model([x, y], ...) and keras.Model([z, y], ...)"
+        )
+    return [tuple(shape) for shape in shapes]
 
 
 def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
@@ -44,7 +67,7 @@ def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
         ValueError: Where it gives neither (mean, standard deviation) nor (mean, Cholesky factor).
     """
     try:
-        input_shape, output_shapes = tuple(encoder.input_shape), list(encoder.output_shape)
+        input_shape, output_shapes = input_shapes(encoder)[0], list(encoder.output_shape)
     except AttributeError:
         raise ValueError(
             f"the encoder {getattr(encoder, 'name', encoder)!r} has no static shapes; make it a functional model: "

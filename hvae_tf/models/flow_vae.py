@@ -13,33 +13,43 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hvae_tf.bounds.estimators import Draw, ElboEstimator
+from hvae_tf.bounds.estimators import ElboEstimator
 from hvae_tf.checks import check_count, check_seed
-from hvae_tf.densities import Gaussian, gaussian, standard_normal
-from hvae_tf.flows.flow import FlowResult, IdentityFlow
+from hvae_tf.densities import standard_normal
+from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
+from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
+from hvae_tf.models.draws import Draws
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
-from hvae_tf.models.inference import Inference
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
+from hvae_tf.models.latent import LatentSpace
 from hvae_tf.parallel import shard_batch
-from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
+from hvae_tf.targets.decoder import check_decoder
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 
+LOGGED = ("loss", "reconstruction", "rate")
 _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
+class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Draws, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
-    `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are not
-    used). The loss is the negative bound in nats per event. `predict` gives the mean of p(x|z) at the event under the
-    flow of the centre of q0 (with no noise): a reconstruction without noise.
+    `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are used
+    by conditional models only). `fit` and `evaluate` log, in nats per event, ``loss``, the negative bound (with the
+    networks' penalties), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the
+    negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
+    `hvae_tf.models.draws.Terms`. `predict` gives the mean of p(x|z) at the event under the flow of the centre of q0
+    (with no noise): a reconstruction without noise.
 
     The decoder runs in inference mode, also in `fit`, see `DecoderTarget`.
+
+    A model is conditional, of p(x|y), if encoder and decoder take two inputs, ``keras.Model([x, y], ...)`` and
+    ``keras.Model([z, y], ...)``: then `fit` and `evaluate` take ``(x, y)``, `predict` takes ``[x, y]``, and every
+    method takes y, one context ``[*context_shape]`` for each event.
 
     Args:
         encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``, or
@@ -59,6 +69,7 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
     Attributes:
         event_shape: Of one event.
         latent_size: l.
+        context_spec: What y of a conditional model looks like, a `tf.TensorSpec` ``[None, *context_shape]``; else None.
         prior: p(z) = N(0, I).
 
     Raises:
@@ -72,13 +83,9 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         super().__init__(**kwargs)
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
+        self.context_spec = check_networks(encoder, decoder, self.latent_size)
         check_scale(encoder)
-        check_decoder(decoder, self.likelihood, self.event_shape)
-        if decoder.input_shape[-1] != self.latent_size:
-            raise ValueError(
-                f"the encoder gives latents of size {self.latent_size}, the decoder takes size "
-                f"{decoder.input_shape[-1]}; build both with one latent size"
-            )
+        check_decoder(DecoderAt(decoder, None) if self.context_spec else decoder, self.likelihood, self.event_shape)
         self.num_samples = check_count("num_samples", num_samples)
         self.seed = check_seed("seed", seed)
         self.encoder = encoder
@@ -88,23 +95,26 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         self.likelihood.build(self.event_shape, self.variable_dtype)
         self.likelihood_layer = ModuleLayer(self.likelihood, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))
-        self._loss_metric = keras.metrics.Mean(name="loss", dtype=self.variable_dtype)
-        self._elbo_metric = keras.metrics.Mean(name="elbo", dtype=self.variable_dtype)
+        self._means = [keras.metrics.Mean(name=name, dtype=self.variable_dtype) for name in LOGGED]
         self._batch_counter = BatchCounter()
 
         dtype = tf.as_dtype(self.variable_dtype)
         events = tf.TensorSpec([None, *self.event_shape], dtype)
         latents = tf.TensorSpec([None, self.latent_size], dtype)
         count, pair = tf.TensorSpec([], tf.int32), tf.TensorSpec([2], tf.int32)
-        batch = events, gaussian_spec(encoder, dtype), count, pair
-        self._encode_graph = _graph(self.posterior, events)
-        self._reconstruct_graph = _graph(self.call, events)
-        self._decode_graph = _graph(self._decode_mean, latents)
-        self._decode_sample_graph = _graph(self._decode_sample, latents, pair)
+        contexts = [] if self.context_spec is None else [self.context_spec]
+        self._data_spec = Conditioned(events, *contexts) if contexts else events
+        batch = self._data_spec, gaussian_spec(encoder, dtype), count, pair
+        self._encode_graph = _graph(self._q0, self._data_spec)
+        self._embed_graph = _graph(self._centre, self._data_spec)
+        self._reconstruct_graph = _graph(self._reconstruction, self._data_spec)
+        self._decode_graph = _graph(self._decode_mean, latents, *contexts)
+        self._decode_sample_graph = _graph(self._decode_sample, latents, pair, *contexts)
         self._posterior_graph = _graph(self._posterior_samples, *batch)
         self._elbo_graph = _graph(self._elbo_samples, *batch)
         self._log_weight_graph = _graph(self._log_weight_samples, *batch)
-        self.build((None, *self.event_shape))
+        shapes = [tuple(spec.shape) for spec in tf.nest.flatten(self._data_spec)]
+        self.build(shapes if contexts else shapes[0])
 
     def _make_flow(self, flow):
         dtype = tf.as_dtype(self.variable_dtype)
@@ -118,90 +128,23 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
                 raise ValueError(f"the flow has {name} {found}; this model needs {wanted}: build the flow with that")
         return flow
 
-    @property
-    def flow(self):
-        """The `Flow` between encoder and decoder; its variables are this model's weights."""
-        return self.flow_layer.flow
-
-    # -- from one batch to bounds -------------------------------------------------------------------------------------
-
-    def posterior(self, x, training=False) -> Gaussian:
-        """q0(z_0|x), the encoder's, which the flow starts from: a `DiagonalGaussian` or `FullGaussian` ``[B, l]``."""
-        mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in self.encoder(x, training=training))
-        return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
-
-    def target(self, x) -> DecoderTarget:
-        """Log p(x, z) of these events ``[B, *event_shape]``, as a function of z ``[..., B, l]``."""
-        return DecoderTarget(self.decoder, x, self.likelihood, self.prior)
-
-    def _transform(self, x, q0, z_0, flow_noise) -> FlowResult:
-        context = tf.concat([q0.mean, tf.math.log(q0.standard_deviation)], axis=-1)
-        return self.flow.transform(self.target(x), z_0, flow_noise, q0=q0, context=context)
-
-    def _noise(self, x, num_samples, seed):
-        """Noise of z_0, ``[S, B, l]``, and the flow's, a nest of tensors ``[S, B, ...]``."""
-        seeds = tf.random.experimental.stateless_split(seed, 2)
-        leading = tf.stack([num_samples, tf.shape(x)[0]])
-        shape = tf.concat([leading, [self.latent_size]], axis=0)
-        noise = tf.random.stateless_normal(shape, seeds[0], dtype=self.variable_dtype)
-        return tf.nest.map_structure(
-            lambda tensor: tf.ensure_shape(tensor, [None, x.shape[0], *tensor.shape[2:]]),
-            (noise, self.flow.noise(leading, seeds[1])),
-        )
-
-    def _draw(self, x, q0, noise, flow_noise) -> Draw:
-        """A draw for each row of noise."""
-        z_0 = q0.sample(noise)
-        return Draw(q0, noise, z_0, self._transform(x, q0, z_0, flow_noise))
-
-    def _draw_elbo(self, draw: Draw):
-        """``[S, B]``: samples whose mean is the ELBO, by the model's `kl`."""
-        return self.estimator.elbo(draw)
-
-    def _draw_log_weight(self, draw: Draw):
-        """``[S, B]``, the sampled log weights log p_hat(x): equation (6)."""
-        return self.estimator.log_weight(draw)
-
-    def _bound(self, draw: Draw):
-        """What is maximised, and the ELBO, both ``[B]``."""
-        elbo = tf.reduce_mean(self._draw_elbo(draw), axis=0)
-        return elbo, elbo
-
-    def _of_draws(self, function, x, q0, num_samples, seed):
-        """What `function` makes, ``[S, B, ...]``, of `num_samples` draws for each event; `seed` is an int32 pair."""
-        batches = x, q0, *self._noise(x, num_samples, seed)
-        return shard_batch(lambda *batches: function(self._draw(*batches)), batches, axes=(0, 0, 1, 1), result_axis=1)
-
-    def _elbo_samples(self, *batch):
-        return self._of_draws(self._draw_elbo, *batch)
-
-    def _log_weight_samples(self, *batch):
-        return self._of_draws(self._draw_log_weight, *batch)
-
-    def _posterior_samples(self, *batch):
-        return self._of_draws(lambda draw: draw.result.z, *batch)
-
-    def _decode_mean(self, z):
-        return self.likelihood.mean(decode(self.decoder, z), self.event_shape)
-
-    def _decode_sample(self, z, seed):
-        return self.likelihood.sample(decode(self.decoder, z), self.event_shape, seed)
-
     # -- Keras --------------------------------------------------------------------------------------------------------
 
     def build(self, input_shape):
         """Nothing is left to build; Keras keeps the shape, which `export` asks for."""
 
     def call(self, x, training=False):
-        """The mean of p(x|z_K) ``[B, *event_shape]``, z_K being where the flow takes the centre of q0(z_0|x)."""
-        x = self._cast_events(x)
-        q0 = self.posterior(x, training)
-        flow_noise = self.flow.noise(tf.shape(x)[:1], tf.constant([0, 0], tf.int32))
-        centre = tf.nest.map_structure(tf.zeros_like, flow_noise)
-        return self._decode_mean(self._transform(x, q0, q0.mean, centre).z)
+        """The mean of p(x|z_K) ``[B, *event_shape]``, z_K being where the flow takes the centre of q0(z_0|x).
+
+        Args:
+            x: Events ``[B, *event_shape]``; for a conditional model a pair of them and contexts.
+            training: Whether the encoder is in training mode.
+        """
+        x, y = (x, None) if self.context_spec is None else _pair(x)
+        return self._reconstruction(self._cast_data(x, y), training)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], *self.event_shape)
+        return (input_shape[0] if self.context_spec is None else input_shape[0][0], *self.event_shape)
 
     def compile(self, optimizer="adamax", *, jit_compile=False, **kwargs):
         """As `keras.Model.compile`, without loss and metrics: the model brings its bound.
@@ -241,7 +184,10 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
             **kwargs: See there.
         """
         if input_signature is None:
-            input_signature = [tf.TensorSpec([None, *self.event_shape], self.variable_dtype, name="x")]
+            events = tf.TensorSpec([None, *self.event_shape], self.variable_dtype, name="x")
+            input_signature = [events]
+            if self.context_spec is not None:
+                input_signature = [[events, tf.TensorSpec(self.context_spec.shape, self.context_spec.dtype, name="y")]]
         super().export(filepath, *args, input_signature=input_signature, **kwargs)
 
     def summary(self, *args, print_fn=None, **kwargs):
@@ -254,10 +200,10 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     @property
     def metrics(self):
-        return [self._loss_metric, self._elbo_metric, self._batch_counter]
+        return [*self._means, self._batch_counter]
 
     def get_metrics_result(self):
-        return {"loss": self._loss_metric.result(), "elbo": self._elbo_metric.result()}
+        return {mean.name: mean.result() for mean in self._means}
 
     def _step_seed(self, stream, step):
         """The int32 pair for this step of this stream, and of this replica."""
@@ -269,22 +215,22 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
 
     def _step(self, data, seed, training):
         """Loss of a batch, a scalar; the metrics are updated."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         refuse_weights(sample_weight=sample_weight)
-        x = self._cast_events(x)
+        data = self._cast_data(x, y)
         # an encoder that keeps a state, such as batch normalisation's, may treat its events together
-        q0 = self.posterior(x, training) if self.encoder.non_trainable_variables else None
+        q0 = self._q0(data, training) if self.encoder.non_trainable_variables else None
 
-        def bounds(x, q0, noise, flow_noise):
-            return self._bound(self._draw(x, self.posterior(x, training) if q0 is None else q0, noise, flow_noise))
+        def terms(data, q0, noise, flow_noise):
+            return self._terms(self._draw(data, self._q0(data, training) if q0 is None else q0, noise, flow_noise))
 
-        batches = x, q0, *self._noise(x, self.num_samples, seed)
-        bound, elbo = shard_batch(bounds, batches, axes=(0, 0, 1, 1), result_axis=0)
+        batches = data, q0, *self._noise(data, self.num_samples, seed)
+        bound, reconstruction, rate = shard_batch(terms, batches, axes=(0, 0, 1, 1), result_axis=0)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )
-        self._loss_metric.update_state(penalty - bound)
-        self._elbo_metric.update_state(elbo)
+        for mean, values in zip(self._means, (penalty - bound, reconstruction, rate), strict=True):
+            mean.update_state(values)
         return penalty - tf.reduce_mean(bound)
 
     def train_step(self, data):
@@ -300,17 +246,14 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
         self.batches_seen.assign_add(1)
         return self.get_metrics_result()
 
+    def predict_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(x if self.context_spec is None or y is None else [x, y], training=False)
+
     def test_step(self, data):
         self._step(data, self._step_seed(_EVALUATE, self._batch_counter.count.value), training=False)
         self._batch_counter.update_state()
         return self.get_metrics_result()
-
-    def _cast_events(self, x):
-        """Events given to Keras, their shape checked."""
-        x = tf.convert_to_tensor(x)
-        if not x.shape.is_compatible_with([None, *self.event_shape]):
-            raise ValueError(f"x has shape {x.shape}; expected {self._batch_shape_text()}")
-        return tf.cast(tf.ensure_shape(x, [None, *self.event_shape]), self.variable_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -335,6 +278,13 @@ def _graph(method, *signature):
     """The method as one graph for inputs of any batch size."""
     # TensorFlow warns of retracing where many models have a method in common; a partial is each model's own
     return tf.function(functools.partial(method), input_signature=signature)
+
+
+def _pair(inputs):
+    """(x, y) of what a conditional model is called on."""
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 2:
+        return inputs
+    raise ValueError("the model is conditional; call it on a pair [x, y] of events and contexts")
 
 
 def _deserialized(value):

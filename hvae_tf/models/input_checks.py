@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hvae_tf.models.events import ModelParts
+from hvae_tf.models.events import ModelParts, input_shapes
 
 
 class InputChecks(ModelParts):
@@ -40,13 +40,14 @@ class InputChecks(ModelParts):
         given = _arguments(keras.Model.fit, self, args, kwargs)
         validation = given.get("validation_data")
         if validation is not None:
-            x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
             refuse_weights(sample_weight=sample_weight)
             if isinstance(x, tf.data.Dataset):  # it comes first after an epoch, which a wrong one would cost
                 for element in x.take(1):
                     self.check_input(_events_of(element), "validation_data")
             elif _is_array(x):
                 self.check_input(x, "validation_data")
+                self._check_labels(x, y, "y of validation_data")
         return self._checked(super().fit, given)
 
     @functools.wraps(keras.Model.evaluate)
@@ -58,6 +59,11 @@ class InputChecks(ModelParts):
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
         return self._checked(super().predict, _arguments(keras.Model.predict, self, args, kwargs))
+
+    def _check_labels(self, x, y, name="y"):
+        """Those of a conditional model; to another they do not matter."""
+        if self.context_spec is not None:
+            self.check_context(y, len(x), name)
 
     def _checked(self, method, given: dict):
         """Calls a method of Keras; its data are checked before, or when the first batch comes."""
@@ -74,6 +80,7 @@ class InputChecks(ModelParts):
             self.check_input(_events_of(x[0]))
         elif _is_array(x):
             self.check_input(x)
+            self._check_labels(x, given.get("y"))
         try:
             return method(**given)
         except tf.errors.OpError:
@@ -102,8 +109,10 @@ def check_scale(encoder: keras.Model) -> None:
     """
     if not tf.executing_eagerly():
         return
-    noise = np.random.default_rng(0).normal(size=(64, *encoder.input_shape[1:])).astype(np.float32)
-    scale = np.asarray(tf.cast(encoder(noise, training=False)[1], tf.float32))
+    shape, *context = input_shapes(encoder)
+    noise = np.random.default_rng(0).normal(size=(64, *shape[1:])).astype(np.float32)
+    contexts = [np.zeros((64, *shape[1:]), np.float32) for shape in context]
+    scale = np.asarray(tf.cast(encoder([noise, *contexts] if contexts else noise, training=False)[1], tf.float32))
     what = "standard deviations"
     if scale.ndim == 3:
         what, scale = "diagonals of Cholesky factors", np.diagonal(scale, axis1=1, axis2=2)

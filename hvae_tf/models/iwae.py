@@ -11,7 +11,8 @@ from hvae_tf.models.flow_vae import FlowVAE
 class IWAE(FlowVAE):
     """A VAE trained on the bound of L importance samples, E log 1/L sum_i w_i, through all of them.
 
-    The loss is the negative of that bound in nats per event; the metric `elbo` is the mean of the same log weights.
+    The loss is the negative of that bound in nats per event; what is logged as `reconstruction` and `rate` is of the
+    same draws, and adds up to minus the mean of their log weights, the ELBO.
 
     Args:
         encoder: Keras model ``[B, *event_shape] -> (mean, standard deviation)``, both ``[B, l]``.

@@ -10,6 +10,7 @@ import numpy as np
 
 from hvae_tf.checks import check_count
 from hvae_tf.networks.activations import softplus
+from hvae_tf.networks.context import with_context
 from hvae_tf.networks.gaussian import gaussian_heads
 from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
 from hvae_tf.networks.subpixel import STRIDE, TransposedConvolution
@@ -26,6 +27,7 @@ def conv_encoder(
     name: str = "encoder",
     *,
     covariance: str = "diagonal",
+    context_shape=None,
 ) -> keras.Model:
     """The inference network: x ``[B, H, W, C]`` -> mean ``[B, l]`` and standard deviation ``[B, l]`` of q0(z_0|x).
 
@@ -41,6 +43,8 @@ def conv_encoder(
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
         covariance: Of q0: ``"diagonal"``, or ``"full"``, l (l - 1) / 2 more outputs, which start at zero.
+        context_shape: Of a context y, such as ``(10,)`` for one-hot labels of ten classes: the network then takes two
+            inputs, for a conditional model. None for none.
 
     Raises:
         ValueError: If a size is not a positive integer, or the covariance of no known kind.
@@ -55,11 +59,12 @@ def conv_encoder(
             dtype=dtype, name=f"convolution_{i + 1}",
         )(h)  # fmt: skip
     h = keras.layers.Flatten(dtype=dtype, name="flatten")(h)
+    context, h = with_context(h, context_shape, dtype)
     h = keras.layers.Dense(
         hidden_units, activation=softplus, kernel_initializer=glorot(), dtype=dtype, name="hidden",
     )(h)  # fmt: skip
     outputs = gaussian_heads(h, latent_size, covariance, glorot, dtype)
-    return keras.Model(x, outputs, name=name)
+    return keras.Model([x, *context] if context else x, outputs, name=name)
 
 
 def conv_decoder(
@@ -73,6 +78,8 @@ def conv_decoder(
     seed: int = 0,
     dtype=None,
     name: str = "decoder",
+    *,
+    context_shape=None,
 ) -> keras.Model:
     """The generative network: z ``[B, l]`` -> ``[B, H, W, C * outputs_per_channel]``, logits for binary images.
 
@@ -91,6 +98,8 @@ def conv_decoder(
         seed: The initial weights (Glorot uniform) are a function of it.
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
+        context_shape: Of a context y, such as ``(10,)`` for one-hot labels of ten classes: the network then takes two
+            inputs, for a conditional model. None for none.
 
     Raises:
         ValueError: If a size is not a positive integer, or output_bias does not fit or is not finite.
@@ -107,7 +116,7 @@ def conv_decoder(
     maps = [*filters[-2::-1], outputs] if len(filters) > 1 else [outputs]
     glorot = glorot_uniform(seed, DECODER)
     z = keras.Input([latent_size], dtype=keras.dtype_policies.get(dtype).variable_dtype, name="latent")
-    h = z
+    context, h = with_context(z, context_shape, dtype)
     for label, units in (("hidden", hidden_units), ("unflatten", int(np.prod(smallest)))):
         h = keras.layers.Dense(units, activation=softplus, kernel_initializer=glorot(), dtype=dtype, name=label)(h)
     h = keras.layers.Reshape(smallest, dtype=dtype, name="reshape")(h)
@@ -120,7 +129,7 @@ def conv_decoder(
         )  # fmt: skip
         h = layer(h)
     layer.bias.assign(np.broadcast_to(output_bias, layer.bias.shape))
-    return keras.Model(z, h, name=name)
+    return keras.Model([z, *context] if context else z, h, name=name)
 
 
 def _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size):

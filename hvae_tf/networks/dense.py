@@ -7,6 +7,7 @@ import numpy as np
 
 from hvae_tf.checks import check_count
 from hvae_tf.networks.activations import softplus
+from hvae_tf.networks.context import with_context
 from hvae_tf.networks.gaussian import gaussian_heads
 from hvae_tf.networks.initial import DECODER, ENCODER, check_output_bias, glorot_uniform
 
@@ -17,6 +18,7 @@ def dense_encoder(
     hidden_units=(128, 128),
     *,
     covariance: str = "diagonal",
+    context_shape=None,
     seed: int = 0,
     dtype=None,
     name: str = "encoder",
@@ -32,6 +34,8 @@ def dense_encoder(
         latent_size: l.
         hidden_units: Units of each hidden layer, none or more.
         covariance: Of q0: ``"diagonal"``, or ``"full"``, l (l - 1) / 2 more outputs, which start at zero.
+        context_shape: Of a context y, such as ``(10,)`` for one-hot labels of ten classes: the network then takes two
+            inputs, for a conditional model. None for none.
         seed: The initial weights (Glorot uniform) are a function of it.
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
@@ -43,9 +47,10 @@ def dense_encoder(
     glorot = glorot_uniform(seed, ENCODER)
     x = keras.Input(event_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="event")
     h = keras.layers.Flatten(dtype=dtype, name="flatten")(x)
+    context, h = with_context(h, context_shape, dtype)
     h = _hidden(h, hidden_units, glorot, dtype)
     outputs = gaussian_heads(h, latent_size, covariance, glorot, dtype)
-    return keras.Model(x, outputs, name=name)
+    return keras.Model([x, *context] if context else x, outputs, name=name)
 
 
 def dense_decoder(
@@ -55,6 +60,7 @@ def dense_decoder(
     *,
     outputs_per_channel: int = 1,
     output_bias=0.0,
+    context_shape=None,
     seed: int = 0,
     dtype=None,
     name: str = "decoder",
@@ -70,6 +76,8 @@ def dense_decoder(
         outputs_per_channel: 1 for ``"bernoulli"``, 2 for ``"normal"``, the number of classes for ``"categorical"``.
         output_bias: Initial bias of the outputs: a number, one for each index of the last axis of the outputs, or one
             for each output.
+        context_shape: Of a context y, such as ``(10,)`` for one-hot labels of ten classes: the network then takes two
+            inputs, for a conditional model. None for none.
         seed: The initial weights (Glorot uniform) are a function of it.
         dtype: Of all layers, None for Keras's policy.
         name: Of the model.
@@ -83,11 +91,13 @@ def dense_decoder(
     output_bias = check_output_bias(output_bias, shape)
     glorot = glorot_uniform(seed, DECODER)
     z = keras.Input([latent_size], dtype=keras.dtype_policies.get(dtype).variable_dtype, name="latent")
-    h = _hidden(z, hidden_units[::-1], glorot, dtype)
+    context, h = with_context(z, context_shape, dtype)
+    h = _hidden(h, hidden_units[::-1], glorot, dtype)
     outputs = keras.layers.Dense(math.prod(shape), kernel_initializer=glorot(), dtype=dtype, name="outputs")
     h = outputs(h)
     outputs.bias.assign(np.broadcast_to(output_bias, shape).ravel())
-    return keras.Model(z, keras.layers.Reshape(shape, dtype=dtype, name="reshape")(h), name=name)
+    h = keras.layers.Reshape(shape, dtype=dtype, name="reshape")(h)
+    return keras.Model([z, *context] if context else z, h, name=name)
 
 
 def _hidden(h, hidden_units, glorot, dtype):

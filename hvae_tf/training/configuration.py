@@ -22,7 +22,7 @@ def describe_run(model: keras.Model, batches, validation) -> dict[str, Any]:
         "jit_compile": bool(getattr(model, "jit_compile", False)),
         "batches": batches.configuration(),
         "steps_per_epoch": batches.steps_per_epoch,
-        "validation": fingerprint(validation),
+        "validation": fingerprint(*validation) if isinstance(validation, tuple) else fingerprint(validation),
     }
     return json.loads(json.dumps(described))
 

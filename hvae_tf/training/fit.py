@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from hvae_tf.checks import check_count
 from hvae_tf.training.checkpoint import CheckpointError
+from hvae_tf.training.collapse import warn_of_collapse
 from hvae_tf.training.configuration import describe_run
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.run import Run, TrainingResult
@@ -41,7 +42,7 @@ class Batches(Protocol):
 def fit(
     model: keras.Model,
     batches: Batches,
-    validation: np.ndarray,
+    validation: np.ndarray | tuple[np.ndarray, np.ndarray],
     folder: Path | str,
     *,
     max_epochs: int,
@@ -59,14 +60,16 @@ def fit(
     """Trains a compiled model, or goes on with the training that `folder` holds, to its end.
 
     The same call starts, resumes, and after the end only loads what was reached. `folder` gets ``checkpoint.bin`` and
-    ``history.csv``, one row an epoch.
+    ``history.csv``, one row an epoch. At the end one line warns where the posterior has collapsed, see
+    `FlowVAE.active_units`.
 
     Args:
         model: Compiled; its logs hold ``loss``, the negative bound in nats per image. Its randomness must be a function
             of its variables, of its optimiser's, or of `batches_seen`, a variable that counts its training batches. On
             return it holds the best weights, and the optimiser's state at the last step.
         batches: The training batches, by number. Under a strategy of several replicas a batch is split among them.
-        validation: ``[m, height, width, channels]``, binarised already.
+        validation: ``[m, height, width, channels]``, binarised already; for a conditional model a pair ``(x, y)``,
+            as its batches are.
         folder: Where this run is kept; made if missing. One run a folder.
         max_epochs: Training ends after so many.
         patience: Training ends after so many epochs in a row without a validation loss below the best; None: never.
@@ -102,11 +105,14 @@ def fit(
     if getattr(model, "optimizer", None) is None or not model.built:
         raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
     validation = _check_validation(model, validation)
+    images, contexts = validation if isinstance(validation, tuple) else (validation, None)
+    if getattr(model, "context_spec", None) is not None:
+        model.check_context(contexts, len(images), "y of validation")
     try:
         configuration = json.loads(json.dumps(dict(configuration or {})))
     except TypeError as error:
         raise ValueError(f"configuration holds what JSON cannot ({error}); use plain numbers and strings") from error
-    strategy = _check_strategy(model, batches, len(validation), validation_batch_size)
+    strategy = _check_strategy(model, batches, len(images), validation_batch_size)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".training.lock")
@@ -137,9 +143,12 @@ def fit(
                     f"{folder} holds the training up to step {run.progress.step} "
                     f"({run.progress.epochs} of at most {max_epochs} epochs): the same command goes on from there"
                 ) from None
-            return run.result(restore_best)
+            result = run.result(restore_best)
     finally:
         lock.release()
+    if result.epochs:
+        warn_of_collapse(model, images, contexts)
+    return result
 
 
 def _train(model, batches, run, validation, validation_batch_size, callbacks, verbose) -> None:
@@ -180,8 +189,10 @@ def _train(model, batches, run, validation, validation_batch_size, callbacks, ve
             )
 
 
-def _check_validation(model, validation) -> np.ndarray:
-    """The validation images as an array, in what the model accepts."""
+def _check_validation(model, validation):
+    """The validation images as an array, in what the model accepts; with their contexts a pair of arrays."""
+    if isinstance(validation, tuple) and len(validation) == 2:
+        return _check_validation(model, validation[0]), np.asarray(validation[1])
     validation = np.asarray(validation)
     if validation.ndim < 1 or not len(validation):
         raise ValueError(f"validation has shape {validation.shape}; expected at least one image")

@@ -27,6 +27,7 @@ from hvae_tf.training.checkpoint import (
     values,
 )
 from hvae_tf.training.configuration import check_configuration
+from hvae_tf.training.earlier import as_begun, metrics_as_now
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.nonfinite import DivergenceError, DivergenceGuard
 from hvae_tf.training.tensorboard import HistoryEvents
@@ -115,7 +116,8 @@ class Run(keras.callbacks.Callback):
             groups, progress, found = load_checkpoint(path)
             check_configuration(self.folder, found, self.configuration)
             assign(self._state(), groups["state"], str(path))
-            self.progress, self._best, self._metrics = progress, groups["best"], groups["metrics"]
+            self.progress, self._best = progress, groups["best"]
+            self._metrics = metrics_as_now(groups["metrics"], len(self.model.metrics_variables))
             self._set_step(progress.step)
         elif updates := count_updates(self.model.optimizer):
             raise ValueError(
@@ -222,7 +224,7 @@ class Run(keras.callbacks.Callback):
             raise ValueError(f"the model logs {', '.join(logs)}; its train_step and test_step must return 'loss'")
         progress = self.progress
         self._advance()
-        row = {**logs, "learning_rate": np.asarray(self.model.optimizer.learning_rate)}
+        row = as_begun(logs, progress.history) | {"learning_rate": np.asarray(self.model.optimizer.learning_rate)}
         for name, value in row.items():
             progress.history.setdefault(name, []).append(float(value))
         progress.epoch_seconds.append(progress.partial_seconds)

@@ -6,6 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from hvae_tf.plots import draw_plane
 from reproduce.derivation.steps import HALF_WIDTH, POINTS
 from reproduce.derivation.variances import Noise
 from reproduce.tables import png
@@ -27,17 +28,14 @@ def picture(posteriors, plane: np.ndarray, noises: list[Noise]) -> bytes:
     Args:
         posteriors: (title, p(z|x) ``[G]`` on the grid, mean ``[2]``, Cholesky factor ``[2, 2]``) of one digit, for each
             encoder.
-        plane: ``[PLANE, PLANE, H, W]``, the decoder's means at quantiles of the prior.
+        plane: ``[PLANE, PLANE, H, W, 1]``, the decoder's means at quantiles of the prior.
         noises: What was measured.
     """
     fig, axes = plt.subplot_mosaic([["a", "b", "c"], ["d", "d", "e"]], figsize=(11.5, 7.6), layout="constrained")
     for axis, posterior in zip((axes["a"], axes["b"]), posteriors, strict=True):
         _posterior(axis, *posterior)
-    plane = np.pad(plane, [(0, 0), (0, 0), (1, 1), (1, 1)])  # white between the tiles
-    height, width = plane.shape[2:]
-    tiles = plane[:, ::-1].transpose(1, 2, 0, 3).reshape(PLANE * height, PLANE * width)  # z_1 to the right, z_2 up
-    axes["c"].imshow(tiles, cmap="gray_r", vmin=0, vmax=1)
-    axes["c"].set(xticks=[], yticks=[], xlabel="$z_1$, quantiles of the prior", ylabel="$z_2$", title="decoder's means")
+    draw_plane(axes["c"], plane)
+    axes["c"].set_title("decoder's means")
     _against_epochs(axes["d"], noises, "variance", "trace of the covariance", "gradient of the encoder")
     _against_epochs(axes["e"], noises, "value_deviation", "standard deviation, nats", "value of the bound")
     fig.legend(*axes["d"].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=len(STYLES))

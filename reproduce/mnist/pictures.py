@@ -14,12 +14,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from hvae_tf.data import ImageData
+from hvae_tf.plots import mosaic, show
 from hvae_tf.runs import RecordError
 from reproduce.mnist.cells import label
 from reproduce.tables import png
 
 CORRELATION_IMAGES, CORRELATION_SAMPLES = 20, 2000
 DPI = 110
+SPAN, LINE = (0, 255), 128  # of pictures that are kept in bytes, and of what stands between them
 DIMENSIONS = {"samples": 4, "originals": 4, "reconstructions": 4, "correlation": 2}
 
 
@@ -119,25 +121,6 @@ def load_pictures(folder: Path, by_cell: Mapping[str, list]) -> list[Shown]:
     return shown
 
 
-def _grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images ``[n, H, W, C]`` side by side, lines between."""
-    rows = [
-        np.concatenate(
-            [np.pad(i, ((1, 1), (1, 1), (0, 0)), constant_values=128) for i in images[k : k + columns]], axis=1
-        )
-        for k in range(0, len(images), columns)
-    ]
-    return np.concatenate(rows)
-
-
-def _show(axis, image, title=None):
-    axis.imshow(image.squeeze(), cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    if title:
-        axis.set_title(title, fontsize=9)
-
-
 def _panels(count: int, width: float, height: float):
     """A figure of so many panels, four in a row, and their axes; inches a panel."""
     columns = min(4, count)
@@ -153,7 +136,7 @@ def samples(shown: list[Shown]) -> bytes:
     """Samples from the prior (pixel probabilities), a panel a cell."""
     fig, axes = _panels(len(shown), 3.0, 3.3)
     for axis, (cell, _, _, arrays) in zip(axes, shown, strict=True):
-        _show(axis, _grid(arrays["samples"], 6), label(cell, short=True))
+        show(axis, mosaic(arrays["samples"], 6, LINE), label(cell, short=True), SPAN)
     fig.suptitle("Digits from the prior: pixel probabilities at 36 draws of z", fontsize=10)
     return png(fig, DPI)
 
@@ -164,7 +147,7 @@ def reconstructions(shown: list[Shown]) -> bytes:
     strips += [(label(s.cell, short=True), s.arrays["reconstructions"]) for s in shown]
     fig, axes = plt.subplots(len(strips), 1, figsize=(9.0, 0.85 * len(strips) + 0.4), squeeze=False)
     for axis, (name, images) in zip(axes[:, 0], strips, strict=True):
-        _show(axis, _grid(images, len(images)))
+        show(axis, mosaic(images, len(images), LINE), span=SPAN)
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     fig.suptitle("Test images and their reconstructions: pixel probabilities", fontsize=10)
     fig.tight_layout()

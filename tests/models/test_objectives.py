@@ -134,9 +134,35 @@ def test_the_vaes_bound_falls_short_by_the_divergence(rough, flows, seed, z_scor
     assert z_score(draws, rough.log_p[0]) > 5
     # the loss that Keras reports is the same number
     repeated = np.repeat(rough.x[:1], DRAWS, axis=0)
-    loss, elbo = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
-    assert loss == -elbo
-    assert abs(elbo - (rough.log_p[0] - rough.kl[0])) < 5 * draws.std() / np.sqrt(DRAWS)
+    loss, reconstruction, rate = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
+    assert loss == pytest.approx(reconstruction + rate, rel=1e-12)
+    assert abs(-loss - (rough.log_p[0] - rough.kl[0])) < 5 * draws.std() / np.sqrt(DRAWS)
+
+
+def test_the_rate_is_the_divergence_from_the_prior(rough, flows, seed):
+    repeated = np.repeat(rough.x[:1], DRAWS, axis=0)
+    kl = float(flows("vae").posterior(rough.x[:1]).kl_to_standard_normal()[0])
+    _, _, rate = flows("vae-analytic").evaluate(repeated, batch_size=DRAWS, verbose=0)
+    assert rate == pytest.approx(kl, rel=1e-6)  # Keras adds up in float32
+    _, _, rate = flows("vae").evaluate(repeated, batch_size=DRAWS, verbose=0)
+    z = flows("vae").sample_posterior(rough.x[:1], DRAWS, seed)[:, 0]
+    standard_error = np.std(0.5 * np.sum(z**2, axis=-1)) / np.sqrt(DRAWS)  # the prior is sampled, q0's entropy is not
+    assert abs(rate - kl) < 5 * standard_error
+    assert abs(rate - 0.5 * LATENT - kl) > 5 * standard_error  # had l/2 been forgotten
+
+
+@pytest.mark.parametrize("name", ["planar", "fixed"])
+def test_the_reconstruction_is_that_of_the_flows_end(name, rough, flows, seed):
+    model, repeated = flows(name), np.repeat(rough.x[:1], DRAWS, axis=0)
+    loss, reconstruction, rate = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
+    assert loss == pytest.approx(reconstruction + rate, rel=1e-12)
+    z = model.sample_posterior(rough.x[:1], DRAWS, seed)
+    draws = -model.target(rough.x[:1]).log_likelihood(z)[:, 0].numpy()
+    standard_error = np.sqrt(2.0) * draws.std() / np.sqrt(DRAWS)
+    assert abs(reconstruction - draws.mean()) < 5 * standard_error
+    assert abs(loss - draws.mean()) > 5 * standard_error  # had the rate not been taken out
+    # a bound on what z_K tells of x, which is at least 0
+    assert rate > 0.0
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -183,7 +209,8 @@ def test_the_iwae_maximises_the_bound_of_its_samples(flow, rough, seed):
     hamiltonian = HamiltonianFlow(LATENT, 1, FixedTempering(1.3), step_size=0.3, dtype=tf.float64)
     model = rough.model(IWAE, 5, flow=hamiltonian if flow == "hamiltonian" else None, seed=seed)
     repeated = np.repeat(rough.x[:1], DRAWS, axis=0)
-    loss, elbo = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
+    loss, reconstruction, rate = model.evaluate(repeated, batch_size=DRAWS, verbose=0)
+    elbo = -(reconstruction + rate)
     expected = weight_draws(model, rough.x[0], seed, num_samples=5)
     assert abs(-loss - expected.mean()) < 5 * np.sqrt(2.0) * expected.std() / np.sqrt(DRAWS)
     assert elbo < -loss < rough.log_p[0] + 5 * expected.std() / np.sqrt(DRAWS)

@@ -16,7 +16,7 @@ import pytest
 from hvae_tf.data import TrainBatches, load
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.networks import conv_decoder, conv_encoder
-from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, state_variables
+from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, save_checkpoint, state_variables
 from hvae_tf.training.configuration import architecture
 from tests.training.scripted import At, assert_same
 
@@ -141,7 +141,8 @@ def test_history_file_has_one_row_an_epoch(uninterrupted):
     assert [int(row["epoch"]) for row in rows] == list(range(1, result.epochs + 1))
     for name, column in result.history.items():
         assert [float(row[name]) for row in rows] == column
-    assert {"loss", "val_loss", "elbo", "val_elbo", "learning_rate"} <= set(rows[0])
+    logged = {"loss", "reconstruction", "rate"}
+    assert logged | {f"val_{name}" for name in logged} | {"learning_rate"} <= set(rows[0])
     assert result.history["learning_rate"][1] < result.history["learning_rate"][0]
 
 
@@ -162,6 +163,40 @@ def test_a_second_call_does_nothing(uninterrupted):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     for a, b in zip(again_model.trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def as_it_was(path):
+    """Makes a checkpoint what it was when models logged `elbo`."""
+    groups, progress, configuration = load_checkpoint(path)
+    loss, count, reconstruction, _, rate, _, batches = groups["metrics"]
+    groups["metrics"] = [loss, count, -(reconstruction + rate), count, batches]
+    history = progress.history
+    for prefix in ("", "val_"):
+        parts = history.pop(f"{prefix}reconstruction"), history.pop(f"{prefix}rate")
+        history[f"{prefix}elbo"] = [-sum(pair) for pair in zip(*parts, strict=True)]
+    save_checkpoint(path, groups, progress, configuration)
+
+
+def test_a_run_begun_when_elbo_was_logged_goes_on_bit_for_bit(uninterrupted, tmp_path):
+    _, expected_model, expected = uninterrupted
+
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        small_run(tmp_path, [At(lambda model: int(model.optimizer.iterations) == STEPS + 4, interrupt)])
+    as_it_was(tmp_path / "checkpoint.bin")
+    model, result = small_run(tmp_path)
+    for a, b in zip(state_variables(model), state_variables(expected_model), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert set(result.history) == {"loss", "val_loss", "elbo", "val_elbo", "learning_rate"}
+    for name in ("loss", "val_loss", "learning_rate"):
+        assert result.history[name] == expected.history[name]
+    for prefix in ("", "val_"):
+        minus_elbo = np.add(expected.history[f"{prefix}reconstruction"], expected.history[f"{prefix}rate"])
+        np.testing.assert_allclose(result.history[f"{prefix}elbo"], -minus_elbo, rtol=1e-6)
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + expected.epochs
 
 
 def test_divergence_of_a_flow_is_told_with_its_parameters(uninterrupted, tmp_path):
