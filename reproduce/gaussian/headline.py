@@ -32,7 +32,7 @@ def headline(records: Records, variant: str) -> str:
         gap = difference(errors[hvae], errors[other], variant)
         said = {
             "lower": "has the smallest error there, as the paper says",
-            "higher": "does not have the smallest error there, against the paper",
+            "higher": "does not have the smallest error there",
             "not told apart": "cannot be told from the best other method there",
         }[gap.verdict]
         less = f"{plain(abs(gap.mean))}" + ("" if np.isnan(gap.half_width) else f" ± {gap.half_width:.2g}")
