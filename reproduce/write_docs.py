@@ -3,7 +3,7 @@
     python reproduce/write_docs.py             a second
     python reproduce/write_docs.py --check     writes nothing, and fails where something is not what it would write
 
-A table stands between `<!-- table: NAME -->` and `<!-- end table -->`; the names are in `reproduce/documents/tables.py`.
+A table stands between `<!-- table: NAME -->` and `<!-- end table -->`; `reproduce/documents/tables.py` has the names.
 """
 
 import argparse
@@ -21,7 +21,9 @@ from reproduce.documents.tables import TABLES  # noqa: E402
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where something is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 where something is out of date"
+    )
     return parser.parse_args(argv)
 
 

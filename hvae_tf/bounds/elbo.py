@@ -38,6 +38,11 @@ def elbo_sample(result: FlowResult, log_q0: tf.Tensor) -> tf.Tensor:
 
 
 def iwae_bound(log_weights: tf.Tensor, axis: int = 0) -> tf.Tensor:
-    """Log 1/L sum_i exp(log w_i) over the samples' axis (Burda, Grosse & Salakhutdinov 2016). ``[L, ...] -> [...]``."""
+    """Log 1/L sum_i exp(log w_i) over the samples' axis (Burda, Grosse & Salakhutdinov 2016). ``[L, ...] -> [...]``.
+
+    Example:
+        >>> round(float(tf.exp(hvae_tf.iwae_bound(tf.math.log([1.0, 3.0])))), 3)
+        2.0
+    """
     count = tf.cast(tf.shape(log_weights)[axis], log_weights.dtype)
     return tf.reduce_logsumexp(log_weights, axis=axis) - tf.math.log(count)

@@ -34,6 +34,11 @@ class LogMeanExp(NamedTuple):
         log_sum: ``[...]``, log sum_s w_s.
         log_sum_squares: ``[...]``, log sum_s w_s^2.
         count: Number of samples seen, a scalar.
+
+    Example:
+        >>> halves = tf.math.log([1.0, 3.0]), tf.math.log([2.0, 2.0])
+        >>> round(float(tf.exp(hvae_tf.LogMeanExp.over(halves).estimate().value)), 3)
+        2.0
     """
 
     log_sum: tf.Tensor

@@ -109,6 +109,12 @@ class FixedTempering(Tempering):
 
     Raises:
         ValueError: If inv_sqrt_beta_0 is not above 1.
+
+    Example:
+        >>> tempering = hvae_tf.FixedTempering(inv_sqrt_beta_0=2.0)
+        >>> tempering.build(num_steps=2)
+        >>> [round(float(alpha), 3) for alpha in tempering().alphas]
+        [0.875, 0.571]
     """
 
     def __init__(self, inv_sqrt_beta_0: float = INV_SQRT_BETA_0):
@@ -157,6 +163,12 @@ class FreeTempering(Tempering):
 
     Raises:
         ValueError: If alpha is outside (0, 1).
+
+    Example:
+        >>> tempering = hvae_tf.FreeTempering(alpha=0.5)
+        >>> tempering.build(num_steps=2)
+        >>> round(float(tempering().inv_sqrt_beta_0), 3)
+        4.0
     """
 
     def __init__(self, alpha: float = 0.9):

@@ -50,7 +50,15 @@ _WAY = (
     Box(910, 60, 130, 84, "data", "fit", ("loss = − bound,", "nats an event")),
     Box(215, 218, 150, 78, "model", "decoder", ("any Keras model:", "z → outputs")),
     Box(430, 218, 205, 78, "model", "target", ("log p(x, z) and ∇ in z,", "by a likelihood, a prior")),
-    Box(700, 218, 340, 78, "data", "judge", ("AIS and BDMC: log p(x) of the decoder", "alone, from below and from above")),
+    Box(
+        700,
+        218,
+        340,
+        78,
+        "data",
+        "judge",
+        ("AIS and BDMC: log p(x) of the decoder", "alone, from below and from above"),
+    ),
 )
 _ARROWS = (
     ("M160 102 H213", "", 0, 0),
@@ -70,10 +78,35 @@ _ROOMS = (
     Box(542, 366, 150, 92, "room", "bounds", ("numbers in nats:", "ELBO, importance", "sampling, AIS")),
     Box(716, 366, 150, 92, "room", "models", ("Keras wiring only:", "FlowVAE and its", "short forms")),
     Box(890, 366, 150, 92, "room", "training", ("exact resume, early", "stopping, a guard", "of divergence")),
-    Box(20, 486, 324, 74, "room", "data · networks", ("sets, splits, batches by their number;", "encoders, decoders, activations")),
-    Box(368, 486, 324, 74, "room", "runs · files", ("records, stores and schedules of runs,", "which need no TensorFlow")),
-    Box(716, 486, 324, 74, "room", "reproduce · benchmarks", ("experiments: configurations over the", "library, reports from their records")),
+    Box(
+        20,
+        486,
+        324,
+        74,
+        "room",
+        "data · networks",
+        ("sets, splits, batches by their number;", "encoders, decoders, activations"),
+    ),
+    Box(
+        368,
+        486,
+        324,
+        74,
+        "room",
+        "runs · files",
+        ("records, stores and schedules of runs,", "which need no TensorFlow"),
+    ),
+    Box(
+        716,
+        486,
+        324,
+        74,
+        "room",
+        "reproduce · benchmarks",
+        ("experiments: configurations over the", "library, reports from their records"),
+    ),
 )
+_RULE = "The rooms: each imports only those to its left, and networks, runs and files"
 _ORDER = tuple((f"M{left} 412 H{left + 22}", "", 0, 0) for left in (170, 344, 518, 692, 866))
 
 
@@ -87,7 +120,7 @@ def architecture() -> bytes:
         'orient="auto-start-reverse"><path d="M0 0 L10 5 L0 10 z" fill="#3b5b8c"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         '<text class="title" x="20" y="34">The way of a batch</text>',
-        '<text class="title" x="20" y="344">The rooms: each imports only those to its left, and data, networks, runs and files</text>',
+        f'<text class="title" x="20" y="344">{_RULE}</text>',
     ]
     parts += [box.drawn() for box in (*_WAY, *_ROOMS)]
     for path, label, x, y in (*_ARROWS, *_ORDER):

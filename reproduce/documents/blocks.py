@@ -1,8 +1,8 @@
 """Blocks of generated text between markers in Markdown files.
 
-    <!-- table: NAME -->
-    (whatever stands here is replaced)
-    <!-- end table -->
+<!-- table: NAME -->
+(whatever stands here is replaced)
+<!-- end table -->
 """
 
 import re
