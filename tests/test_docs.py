@@ -192,7 +192,7 @@ def test_the_core_needs_no_plots(tmp_path):
     """What has left the core is not imported, and a model trains without it."""
     code = """
 import sys
-for name in ("matplotlib", "tensorboard"):
+for name in ("matplotlib", "scipy", "tensorboard"):
     sys.modules[name] = None  # an import of it fails
 import numpy as np
 import hvae_tf
@@ -200,7 +200,6 @@ sizes = {"event_shape": (3,), "latent_size": 2, "hidden_units": (4,)}
 model = hvae_tf.HVAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes), 1)
 model.compile("adamax")
 model.fit(np.eye(3, dtype=np.float32), epochs=1, verbose=0)
-assert "scipy" not in sys.modules, "scipy"
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
