@@ -118,6 +118,12 @@ def test_links_lead_somewhere(page):
     assert not [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
 
 
+def test_every_page_is_in_the_sites_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert not [page for page in pages if f": {page}\n" not in navigation]
+
+
 def test_continuous_integration_finds_its_commands():
     for step in ("install", "test"):
         block = re.search(rf"<!-- ci: {step} -->\n```\n(.+?)```\n<!-- end -->", README, re.DOTALL)

@@ -86,6 +86,17 @@ def _defining(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
+@functools.cache
+def _targets() -> dict[str, str]:
+    """What a name in code leads to: every public class and function, where there is one of that name."""
+    found: dict[str, list[str]] = {}
+    for modules in rooms().values():
+        for module in modules:
+            for name in _public(ROOT.joinpath(*module.split(".")).with_suffix(".py")):
+                found.setdefault(name, []).append(f"{module}.{name}")
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
 def _room_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if (PACKAGE / parts[1]).is_dir() else "package"
@@ -194,13 +205,13 @@ def on_page_markdown(markdown, page, config, files):
 def on_page_content(html, page, config, files):
     """Puts the equations back, and makes names in code lead to the reference."""
     html = re.sub(r"EQUATION(\d+)EQUATION", lambda match: _equations[int(match.group(1))], html)
-    names = public_names()
 
     def reference(match: re.Match) -> str:
         inside, name, _ = match.groups(default="")
         plain = name.removeprefix("hvae_tf.")
-        if inside or plain not in names:
+        common = plain == name and plain.isalpha() and plain.islower()  # `fit`: whose?
+        if inside or common or plain not in _targets():
             return match.group(0)
-        return f'<autoref identifier="{names[plain]}.{plain}" optional>{match.group(0)}</autoref>'
+        return f'<autoref identifier="{_targets()[plain]}" optional>{match.group(0)}</autoref>'
 
     return _CODE.sub(reference, html)
