@@ -27,6 +27,14 @@ class Target(abc.ABC):
 
     Attributes:
         event_size: l, the dimension of z.
+
+    Example:
+        >>> class Standard(hvae_tf.Target):
+        ...     event_size = 2
+        ...     def _log_joint(self, z):
+        ...         return -0.5 * tf.reduce_sum(z**2, axis=-1)
+        >>> Standard().value_and_grad(tf.constant([3.0, 4.0])).grad.numpy().tolist()
+        [-3.0, -4.0]
     """
 
     event_size: int
