@@ -193,6 +193,12 @@ def test_the_package_index_gets_links_that_lead_somewhere():
     assert "the guide" in without
 
 
+def test_the_release_is_told_alike_everywhere():
+    release = hvae_tf.__version__.split(".dev")[0]
+    assert f"\nversion: {release}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {release} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_core_needs_no_plots(tmp_path):
     """What has left the core is not imported, and a model trains without it."""

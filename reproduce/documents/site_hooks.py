@@ -69,9 +69,10 @@ def public_names() -> dict[str, str]:
     """The names of `hvae_tf.__init__`, with the modules that define them."""
     found = {}
     for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module != "hvae_tf":
+        if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                found[alias.name] = _defining(node.module, alias.name)
+                room = node.module == "hvae_tf"
+                found[alias.name] = f"hvae_tf.{alias.name}" if room else _defining(node.module, alias.name)
     return found
 
 
