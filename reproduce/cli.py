@@ -62,6 +62,11 @@ def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, 
     """
     try:
         return work(args)
+    except ModuleNotFoundError as error:
+        if error.name not in ("matplotlib", "scipy", "tqdm"):  # the extra `reproduce`
+            raise
+        print(f'error: {error.name} is not installed; pip install "hvae_tf[reproduce]"', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         if stopped:
             print(f"\nstopped; {stopped}", file=sys.stderr)

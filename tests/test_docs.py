@@ -17,6 +17,7 @@ import tensorflow as tf
 
 import hvae_tf
 from reproduce import figure1_gaussian, hvi, judge, path_gradient, table1, vae_derivation, write_docs
+from reproduce.cli import answer
 from reproduce.documents import blocks, tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -197,6 +198,19 @@ def test_the_release_is_told_alike_everywhere():
     release = hvae_tf.__version__.split(".dev")[0]
     assert f"\nversion: {release}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {release} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "said"), [("scipy", 'pip install "hvae_tf[reproduce]"'), ("elsewhere", None)])
+def test_scripts_name_the_extra_that_they_miss(name, said, capsys):
+    def work(_):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    if said is None:
+        with pytest.raises(ModuleNotFoundError):
+            answer(work, None)
+    else:
+        assert answer(work, None) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
