@@ -22,6 +22,12 @@ class DiagonalGaussian(NamedTuple):
     Attributes:
         mean: ``[..., l]``.
         standard_deviation: ``[..., l]``, positive.
+
+    Example:
+        >>> q0 = hvae_tf.DiagonalGaussian(tf.zeros([3]), tf.ones([3]))
+        >>> noise = tf.random.stateless_normal([10, 3], seed=(0, 1))
+        >>> q0.sample(noise).shape, q0.log_prob_of_noise(noise).shape, float(q0.kl_to_standard_normal())
+        (TensorShape([10, 3]), TensorShape([10]), 0.0)
     """
 
     mean: tf.Tensor
@@ -72,6 +78,11 @@ class FullGaussian(NamedTuple):
     Attributes:
         mean: ``[..., l]``.
         scale_tril: ``[..., l, l]``, L: lower triangular, with a positive diagonal.
+
+    Example:
+        >>> q0 = hvae_tf.FullGaussian(tf.zeros([2]), tf.constant([[1.0, 0.0], [3.0, 4.0]]))
+        >>> q0.standard_deviation.numpy().tolist()
+        [1.0, 5.0]
     """
 
     mean: tf.Tensor

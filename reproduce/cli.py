@@ -203,6 +203,11 @@ def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, 
     try:
         import_quietly()
         return work(args)
+    except ModuleNotFoundError as error:
+        if error.name not in ("matplotlib", "scipy", "tqdm"):  # the extra `reproduce`
+            raise
+        print(f'error: {error.name} is not installed; pip install "hvae_tf[reproduce]"', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         further = "go on without --force" if getattr(args, "force", False) else "the same command goes on"
         return say_stopped(stopped or f"records are in {shown(args.out)}; {further}")

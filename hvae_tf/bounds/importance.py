@@ -20,6 +20,11 @@ class Estimate(NamedTuple):
             estimate, the largest is likely still to come, and the error is too small. It says nothing of a mode that
             no sample found.
         effective_sample_size: ``[...]``, (sum w)^2 / sum w^2, from 1 to S.
+
+    Example:
+        >>> estimate = hvae_tf.LogMeanExp.of(tf.math.log([1.0, 1.0, 4.0])).estimate()
+        >>> round(float(tf.exp(estimate.value)), 3), round(float(estimate.effective_sample_size), 3)
+        (2.0, 2.0)
     """
 
     value: tf.Tensor
@@ -34,6 +39,11 @@ class LogMeanExp(NamedTuple):
         log_sum: ``[...]``, log sum_s w_s.
         log_sum_squares: ``[...]``, log sum_s w_s^2.
         count: Number of samples seen, a scalar.
+
+    Example:
+        >>> halves = tf.math.log([1.0, 3.0]), tf.math.log([2.0, 2.0])
+        >>> round(float(tf.exp(hvae_tf.LogMeanExp.over(halves).estimate().value)), 3)
+        2.0
     """
 
     log_sum: tf.Tensor
@@ -91,6 +101,13 @@ def importance_log_likelihood(sample_log_weights, num_samples: int, seed, chunk_
 
     Raises:
         ValueError: If num_samples or chunk_size is below 1.
+
+    Example:
+        >>> def sample_log_weights(num_samples, seed):  # for two examples; E[w] = exp(1/2)
+        ...     return tf.random.stateless_normal([num_samples, 2], seed)
+        >>> estimate = hvae_tf.importance_log_likelihood(sample_log_weights, 1000, seed=0)
+        >>> bool(tf.reduce_all(tf.abs(estimate.value - 0.5) < 5.0 * estimate.standard_error))
+        True
     """
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)

@@ -28,6 +28,11 @@ class TrainBatches:
     Raises:
         ValueError: If the batch size is not in 1..n, the seed is out of range, or values that are no intensities are
             to be binarised.
+
+    Example:
+        >>> batches = hvae_tf.TrainBatches(hvae_tf.load("digits"), batch_size=50, seed=0)
+        >>> batches.steps_per_epoch, next(iter(batches.dataset(7, 8))).shape
+        (25, TensorShape([50, 8, 8, 1]))
     """
 
     def __init__(self, data: EventData, batch_size: int, seed: int, binarised: bool | None = None):

@@ -39,6 +39,12 @@ class EventData:
         DataError: If a split is empty or no array ``[n, ...]`` of events, of another dtype or event shape than the
             others, outside [0, max_value], not finite, or has constant events only; or there is not one context for
             each event.
+
+    Example:
+        >>> table = np.random.default_rng(0).normal(size=(70, 5))
+        >>> data = hvae_tf.from_arrays("mine", table[:60], table[60:], max_value=None)
+        >>> data.values("train").shape, data.values("train").dtype
+        ((50, 5), dtype('float32'))
     """
 
     name: str

@@ -13,6 +13,11 @@ class ImageData(EventData):
 
     Raises:
         DataError: As for `EventData`, and if a split is not of rank 4.
+
+    Example:
+        >>> data = hvae_tf.load("digits")
+        >>> data.image_shape, data.binarised("test").shape, data.mean_logit().shape
+        ((8, 8, 1), (297, 8, 8, 1), (1,))
     """
 
     def _check_shape(self, where, events):

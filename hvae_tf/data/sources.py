@@ -87,6 +87,11 @@ def load(
     Raises:
         DataError: If the set is not there, damaged, or not one of fixed-size uint8 images.
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> data = hvae_tf.load("digits")
+        >>> data.event_shape, len(data.train), len(data.validation), len(data.test)
+        ((8, 8, 1), 1250, 250, 297)
     """
     source = SOURCES[name]() if name in SOURCES else _tfds(name, data_dir, labels)
     if labels and source.labels is None:
@@ -137,6 +142,12 @@ def from_arrays(
     Raises:
         DataError: If the events are not as described.
         ValueError: If an argument is out of range.
+
+    Example:
+        >>> table = np.random.default_rng(0).normal(size=(120, 5))
+        >>> data = hvae_tf.from_arrays("mine", table[:100], table[100:], max_value=None)
+        >>> data.event_shape, len(data.train), len(data.validation)
+        ((5,), 83, 17)
     """
     if not isinstance(train, np.ndarray) or not train.ndim:
         raise DataError(f"{name}: train has shape {np.shape(train)}; expected a NumPy array of events [n, ...], n > 0")

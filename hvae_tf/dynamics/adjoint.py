@@ -53,7 +53,12 @@ class Adjoint(Configured, abc.ABC):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class Direct(Adjoint):
-    """Plain automatic differentiation through a loop that is unrolled."""
+    """Plain automatic differentiation through a loop that is unrolled.
+
+    Example:
+        >>> hvae_tf.HamiltonianFlow(event_size=2, num_leapfrog_steps=3, adjoint=hvae_tf.Direct()).num_leapfrog_steps
+        3
+    """
 
     def scan(self, target, integrator, start, parameters):
         state = integrator.init(target, *start)
@@ -117,7 +122,12 @@ class _Recomputing(Adjoint):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class Checkpoint(_Recomputing):
-    """Keeps the states between the steps, and takes each step again when its gradient is due."""
+    """Keeps the states between the steps, and takes each step again when its gradient is due.
+
+    Example:
+        >>> hvae_tf.HamiltonianFlow(2, num_leapfrog_steps=50, adjoint=hvae_tf.Checkpoint()).num_leapfrog_steps
+        50
+    """
 
     def _forward(self, steps):
         def step(k, state):
@@ -152,6 +162,10 @@ class Reversible(_Recomputing):
         ValueError: By `scan`, if the integrator is no `ReversibleIntegrator`.
         tf.errors.InvalidArgumentError: When differentiated, if the way back of any sample ends further than `MAX_DRIFT`
             from where it began. Under XLA, which drops assertions, all gradients are NaN instead.
+
+    Example:
+        >>> hvae_tf.HamiltonianFlow(2, num_leapfrog_steps=50, adjoint=hvae_tf.Reversible()).num_leapfrog_steps
+        50
     """
 
     def scan(self, target, integrator, start, parameters):

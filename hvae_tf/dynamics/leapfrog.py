@@ -36,6 +36,13 @@ class Leapfrog(ReversibleIntegrator):
     """Equations (7)-(9), from `PhaseState` to `PhaseState`: one gradient evaluation, unit Jacobian.
 
     Its parameter is eps, broadcasting with ``[..., l]``; the same step with -eps undoes it.
+
+    Example:
+        >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=1)
+        >>> leapfrog = hvae_tf.Leapfrog()
+        >>> state = leapfrog.init(target, tf.constant([1.0]), tf.constant([0.0]))
+        >>> [round(float(part[0]), 3) for part in leapfrog.step(target, state, tf.constant([0.2]))[:2]]  # z and rho
+        [0.98, -0.198]
     """
 
     state_type = PhaseState

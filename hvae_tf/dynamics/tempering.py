@@ -89,7 +89,14 @@ class Tempering(Configured, tf.Module, abc.ABC):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class NoTempering(Tempering):
-    """alpha_k = 1, beta_0 = 1: plain Hamiltonian dynamics, homogeneous in time. No parameters."""
+    """alpha_k = 1, beta_0 = 1: plain Hamiltonian dynamics, homogeneous in time. No parameters.
+
+    Example:
+        >>> tempering = hvae_tf.NoTempering()
+        >>> tempering.build(num_steps=2)
+        >>> [float(alpha) for alpha in tempering().alphas]
+        [1.0, 1.0]
+    """
 
     def _schedule(self, num_steps):
         one = tf.ones(self._batch_shape, self._dtype)
@@ -109,6 +116,12 @@ class FixedTempering(Tempering):
 
     Raises:
         ValueError: If inv_sqrt_beta_0 is not above 1.
+
+    Example:
+        >>> tempering = hvae_tf.FixedTempering(inv_sqrt_beta_0=2.0)
+        >>> tempering.build(num_steps=2)
+        >>> [round(float(alpha), 3) for alpha in tempering().alphas]
+        [0.875, 0.571]
     """
 
     def __init__(self, inv_sqrt_beta_0: float = INV_SQRT_BETA_0):
@@ -140,6 +153,12 @@ class ReleasedFixedTempering(FixedTempering):
     """Fixed tempering as the authors' released MNIST code has it: quadratic in 1/beta_k, not in 1/sqrt(beta_k).
 
     The two agree only at K = 1. Kept for comparison with published numbers; see ``docs/deviations.md``.
+
+    Example:
+        >>> tempering = hvae_tf.ReleasedFixedTempering(inv_sqrt_beta_0=2.0)
+        >>> tempering.build(num_steps=2)
+        >>> [round(float(alpha), 3) for alpha in tempering().alphas]
+        [0.901, 0.555]
     """
 
     def _inv_sqrt_beta(self, b_0, fraction):
@@ -157,6 +176,12 @@ class FreeTempering(Tempering):
 
     Raises:
         ValueError: If alpha is outside (0, 1).
+
+    Example:
+        >>> tempering = hvae_tf.FreeTempering(alpha=0.5)
+        >>> tempering.build(num_steps=2)
+        >>> round(float(tempering().inv_sqrt_beta_0), 3)
+        4.0
     """
 
     def __init__(self, alpha: float = 0.9):

@@ -52,6 +52,13 @@ class HamiltonianFlow(Flow):
     Raises:
         ValueError: If K < 1, a name is unknown, an initial value is out of its range, or the tempering belongs to
             another flow.
+
+    Example:
+        >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=2)
+        >>> flow = hvae_tf.HamiltonianFlow(event_size=2, num_leapfrog_steps=3, tempering="none")
+        >>> result = flow.transform(target, tf.ones([5, 2]), flow.noise([5], seed=(0, 1)))
+        >>> result.z.shape, result.log_ratio.shape
+        (TensorShape([5, 2]), TensorShape([5]))
     """
 
     def __init__(

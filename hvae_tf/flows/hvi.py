@@ -28,6 +28,12 @@ class HVIFlow(StochasticFlow):
 
     Raises:
         ValueError: See `StochasticFlow`.
+
+    Example:
+        >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=2)
+        >>> flow = hvae_tf.HVIFlow(event_size=2, num_transitions=2, num_leapfrog_steps=1, reverse="linear")
+        >>> flow.transform(target, tf.ones([5, 2]), flow.noise([5], seed=(0, 1))).z.shape
+        TensorShape([5, 2])
     """
 
     def __init__(

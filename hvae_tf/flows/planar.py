@@ -27,6 +27,11 @@ class PlanarFlow(Flow):
 
     Raises:
         ValueError: If num_layers < 1.
+
+    Example:
+        >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=2)
+        >>> hvae_tf.PlanarFlow(event_size=2, num_layers=3).transform(target, tf.ones([5, 2])).log_joint.shape
+        TensorShape([5])
     """
 
     def __init__(self, event_size: int, num_layers: int, *, batch_shape=(), seed: int = 0, dtype=tf.float32):

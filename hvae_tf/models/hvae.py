@@ -34,6 +34,12 @@ class HVAE(FlowVAE):
 
     Raises:
         ValueError: See `FlowVAE` and `HamiltonianFlow`.
+
+    Example:
+        >>> sizes = {"event_shape": (6,), "latent_size": 2, "hidden_units": (8,)}
+        >>> model = hvae_tf.HVAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes), num_leapfrog_steps=2)
+        >>> model.elbo(np.ones([4, 6], np.float32)).shape
+        (4,)
     """
 
     def __init__(

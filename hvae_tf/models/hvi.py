@@ -33,6 +33,13 @@ class HVI(FlowVAE):
 
     Raises:
         ValueError: See `FlowVAE` and `HVIFlow`.
+
+    Example:
+        >>> sizes = {"event_shape": (6,), "latent_size": 2, "hidden_units": (8,)}
+        >>> networks = hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes)
+        >>> model = hvae_tf.HVI(*networks, num_transitions=1, num_leapfrog_steps=2, reverse="linear")
+        >>> model.flow.num_leapfrog_steps
+        2
     """
 
     def __init__(

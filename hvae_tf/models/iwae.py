@@ -23,6 +23,11 @@ class IWAE(FlowVAE):
 
     Raises:
         ValueError: See `FlowVAE`; and for ``gradient="path"`` with more than one sample, where it is biased.
+
+    Example:
+        >>> sizes = {"event_shape": (6,), "latent_size": 2, "hidden_units": (8,)}
+        >>> hvae_tf.IWAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes), num_samples=5).num_samples
+        5
     """
 
     def __init__(self, encoder, decoder, num_samples=5, **kwargs):

@@ -20,6 +20,12 @@ class VAE(FlowVAE):
 
     Raises:
         ValueError: See `FlowVAE`.
+
+    Example:
+        >>> sizes = {"event_shape": (6,), "latent_size": 2, "hidden_units": (8,)}
+        >>> model = hvae_tf.VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes), kl="analytic")
+        >>> model.latent_size, model.event_shape
+        (2, (6,))
     """
 
     def __init__(self, encoder, decoder, **kwargs):

@@ -22,5 +22,10 @@ def softplus(value):
 
 @keras.saving.register_keras_serializable("hvae_tf")
 def positive_softplus(value):
-    """Softplus plus 1e-6: a standard deviation that never rounds to zero."""
+    """Softplus plus 1e-6: a standard deviation that never rounds to zero.
+
+    Example:
+        >>> round(float(hvae_tf.positive_softplus(0.0)), 4), float(hvae_tf.positive_softplus(-200.0)) > 0.0
+        (0.6931, True)
+    """
     return softplus(value) + MIN_STANDARD_DEVIATION

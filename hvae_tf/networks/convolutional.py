@@ -48,6 +48,10 @@ def conv_encoder(
 
     Raises:
         ValueError: If a size is not a positive integer, or the covariance of no known kind.
+
+    Example:
+        >>> hvae_tf.conv_encoder().output_shape  # the paper's
+        [(None, 64), (None, 64)]
     """
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
     glorot = glorot_uniform(seed, ENCODER)
@@ -103,6 +107,10 @@ def conv_decoder(
 
     Raises:
         ValueError: If a size is not a positive integer, or output_bias does not fit or is not finite.
+
+    Example:
+        >>> hvae_tf.conv_decoder((32, 24, 3), latent_size=16).output_shape
+        (None, 32, 24, 3)
     """
     image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
     check_count("outputs_per_channel", outputs_per_channel)

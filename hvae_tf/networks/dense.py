@@ -42,6 +42,10 @@ def dense_encoder(
 
     Raises:
         ValueError: If a size is not a positive integer, or the covariance of no known kind.
+
+    Example:
+        >>> hvae_tf.dense_encoder((5,), latent_size=2).output_shape
+        [(None, 2), (None, 2)]
     """
     event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
     glorot = glorot_uniform(seed, ENCODER)
@@ -84,6 +88,10 @@ def dense_decoder(
 
     Raises:
         ValueError: If a size is not a positive integer, or output_bias does not fit or is not finite.
+
+    Example:
+        >>> hvae_tf.dense_decoder((8, 8, 1), latent_size=2, outputs_per_channel=2).output_shape
+        (None, 8, 8, 2)
     """
     event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
     check_count("outputs_per_channel", outputs_per_channel)

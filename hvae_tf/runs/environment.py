@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "device": device(),
         "cores": os.cpu_count(),
-        "written": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -22,6 +22,12 @@ class DecoderTarget(Target):
 
     Raises:
         ValueError: If x has no axis beside the batch's, or the decoder's outputs do not suit the examples.
+
+    Example:
+        >>> decoder = hvae_tf.dense_decoder((6,), latent_size=2, hidden_units=(8,))
+        >>> target = hvae_tf.DecoderTarget(decoder, tf.ones([4, 6]))
+        >>> target.log_joint(tf.zeros([10, 4, 2])).shape
+        TensorShape([10, 4])
     """
 
     def __init__(

@@ -95,6 +95,14 @@ class GaussianOffsetTarget(Target):
 
     Raises:
         ValueError: If the dimensions do not agree.
+
+    Example:
+        >>> statistics = hvae_tf.gaussian.sufficient_statistics(np.array([[0.0, 1.0], [2.0, 3.0]], np.float32))
+        >>> target = hvae_tf.GaussianOffsetTarget(statistics, delta=tf.zeros([2]), log_sigma=tf.zeros([2]))
+        >>> target.log_joint(tf.zeros([2])).shape
+        TensorShape([])
+        >>> hvae_tf.gaussian.maximum_likelihood(statistics).delta.numpy().tolist()
+        [1.0, 2.0]
     """
 
     def __init__(self, statistics: GaussianStatistics, delta, log_sigma):

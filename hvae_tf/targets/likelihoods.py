@@ -97,6 +97,12 @@ class Normal(Likelihood):
 
     Raises:
         ValueError: If `scale` is another word, or an initial scale is not positive and finite.
+
+    Example:
+        >>> likelihood = hvae_tf.likelihoods.Normal()
+        >>> outputs = tf.zeros([5, 6])  # for events of 3 channels: 3 means, 3 log standard deviations
+        >>> likelihood.log_prob(outputs, tf.zeros([5, 3]), event_shape=(3,)).shape
+        TensorShape([5])
     """
 
     def __init__(self, scale: str = "decoder", initial_scale=1.0):

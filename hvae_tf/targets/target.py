@@ -27,6 +27,14 @@ class Target(abc.ABC):
 
     Attributes:
         event_size: l, the dimension of z.
+
+    Example:
+        >>> class Standard(hvae_tf.Target):
+        ...     event_size = 2
+        ...     def _log_joint(self, z):
+        ...         return -0.5 * tf.reduce_sum(z**2, axis=-1)
+        >>> Standard().value_and_grad(tf.constant([3.0, 4.0])).grad.numpy().tolist()
+        [-3.0, -4.0]
     """
 
     event_size: int
@@ -93,6 +101,12 @@ class LogDensityTarget(Target):
     Args:
         log_joint: ``[..., l] -> [...]``, log p(x, z) in nats, differentiable by TensorFlow.
         event_size: l.
+
+    Example:
+        >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=2)
+        >>> log_joint, grad = target.value_and_grad(tf.constant([[3.0, 4.0]]))
+        >>> log_joint.numpy().tolist(), grad.numpy().tolist()
+        ([-12.5], [[-3.0, -4.0]])
     """
 
     def __init__(self, log_joint, event_size: int):

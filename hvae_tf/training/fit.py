@@ -94,6 +94,17 @@ def fit(
             model is not compiled or was trained already, or the strategy is not supported.
         RuntimeError: If a pass over the data makes no progress.
         KeyboardInterrupt: At Ctrl-C, which waits for the end of the batch; its message says what the folder holds.
+
+    Example:
+        >>> import tempfile
+        >>> data = hvae_tf.load("digits", limit=100)
+        >>> sizes = {"event_shape": data.event_shape, "latent_size": 2, "hidden_units": (8,)}
+        >>> model = hvae_tf.VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+        >>> model.compile("adamax")
+        >>> batches = hvae_tf.TrainBatches(data, batch_size=50, seed=0)
+        >>> folder = tempfile.mkdtemp()  # of your own, where it is to be kept
+        >>> hvae_tf.fit(model, batches, data.binarised("validation"), folder, max_epochs=2, verbose=0).epochs
+        2
     """
     check_count("max_epochs", max_epochs)
     check_count("validation_batch_size", validation_batch_size)

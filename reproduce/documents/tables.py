@@ -1,0 +1,173 @@
+"""The tables of the documents, each a function of records or of a report that was made of them."""
+
+import csv
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from reproduce.documents.blocks import report_table
+from reproduce.tables import markdown
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "results"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _table1(*columns: str) -> str:
+    """The cells of Table 1 that were run, with AIS differences to the VAE."""
+    less, error = "less the VAE's", "s.e. over images"
+    differences = {
+        row["model"]: (f"{row[less]} ± {row[error]}", row["95 % over seeds"], row["verdict"])
+        for row in report_table(RESULTS / "table1/budget/table1.md", less)
+        if row["measure"] == "AIS"
+    }
+    rows = []
+    for row in report_table(RESULTS / "table1/budget/table1.md", "−ELBO"):
+        difference, seeds, verdict = differences.get(row["model"], ("", "", ""))
+        cells = {
+            "cell": row["model"].replace(", a step size for each step", ""),
+            "seeds": row["seeds"],
+            "−ELBO": row["−ELBO"],
+            "NLL, IS": row["IS-1000"],
+            "NLL, AIS": row["AIS"],
+            "less the VAE's, AIS": difference,
+            "95 % over seeds": seeds,
+            "verdict": verdict,
+            "posterior correlation": row["posterior correlation"],
+        }
+        rows.append([cells[column] for column in columns])
+    return markdown(columns, rows)
+
+
+def _figure1(part: str) -> str:
+    """Figure 1's mean errors by method, for a few sizes."""
+    records = [row for row in _rows(RESULTS / "figure1/figure1.csv") if row["variant"] == "corrected"]
+    sizes = sorted({int(row["d"]) for row in records})
+    methods = {
+        "hvae-k1": "HVAE, K = 1",
+        "hvae-k10": "HVAE, K = 10",
+        "hvae-k10-untempered": "K = 10, untempered",
+        "vb": "VB",
+        "nf-k1": "NF, K = 1",
+        "nf-k30": "NF, K = 30",
+    }
+    rows = []
+    for size in sizes:
+        if size not in (1, 11, 25, 51, 101, 301):
+            continue
+        errors = [
+            [float(row[f"{part}_error"]) for row in records if row["method"] == name and int(row["d"]) == size]
+            for name in methods
+        ]
+        rows.append([size, *(f"{np.mean(values):.3g}" if values else "" for values in errors)])
+    return markdown(["d", *methods.values()], rows)
+
+
+def _figure1_faulty() -> str:
+    """What the released code's errors do to the errors of Sigma and Delta at the largest size."""
+    records = _rows(RESULTS / "figure1/figure1.csv")
+    largest = max(int(row["d"]) for row in records)
+    rows = []
+    for method, label in (("nf-k1", "NF, K = 1"), ("nf-k30", "NF, K = 30"), ("vb", "VB"), ("hvae-k1", "HVAE, K = 1")):
+        cells = []
+        for part in ("sigma", "delta"):
+            for variant in ("corrected", "as-released"):
+                wanted = (variant, method, str(largest))
+                values = [
+                    float(row[f"{part}_error"])
+                    for row in records
+                    if (row["variant"], row["method"], row["d"]) == wanted
+                ]
+                cells.append(f"{np.mean(values):.3g}")
+        rows.append([label, *cells])
+    columns = ("", "Σ, right bounds", "Σ, as released", "Δ, right bounds", "Δ, as released")
+    return markdown((f"d = {largest}", *columns[1:]), rows)
+
+
+def _speed() -> str:
+    measured = json.loads((BENCHMARKS / "step_time.json").read_text())["seconds_per_step"]
+    peers = {
+        "torch-2k": "PyTorch, 2K gradients",
+        "torch": "PyTorch, K + 1 gradients",
+        "pythae": "pythae 0.1.2 (which does a third less work)",
+        "jax": "JAX, jit",
+    }
+    rows = []
+    for label, k in (("VAE", "0"), ("HVAE, K = 1", "1"), ("HVAE, K = 5", "5"), ("HVAE, K = 20", "20")):
+        ours = measured[k]["hvae_tf"]
+        ratios = (np.median(np.divide(ours, measured[k][peer])) if peer in measured[k] else None for peer in peers)
+        rows.append([label, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+    return markdown(["", *peers.values()], rows)
+
+
+def _epochs() -> str:
+    seconds = json.loads((BENCHMARKS / "step_time.json").read_text())["seconds_per_step_all_k_in_turn"]
+    columns = {"0": "VAE", "1": "K = 1", "5": "K = 5", "10": "K = 10", "20": "K = 20"}
+    return markdown(list(columns.values()), [[f"{500 * np.median(seconds[k]):.0f} s" for k in columns]])
+
+
+def _memory() -> str:
+    rows = [row for row in json.loads((BENCHMARKS / "memory.json").read_text())["rows"] if row["batch"] == 500]
+    kinds = {
+        "planar": "planar flow",
+        "backprop": "HVAE, `backprop`",
+        "checkpoint": "HVAE, `checkpoint`",
+        "reversible": "HVAE, `reversible`",
+    }
+    steps = (1, 5, 20, 50)
+    found = {(row["kind"], row["K"]): row for row in rows}
+    gib = {key: f"{row['above'] / 2**30:.2f} GiB" for key, row in found.items()}
+    lines = [["VAE", gib["vae", 0], "", "", "", ""]]
+    slowest = found["backprop", steps[-1]]["seconds"]
+    for kind, label in kinds.items():
+        ratio = "" if kind == "planar" else f"{found[kind, steps[-1]]['seconds'] / slowest:.2f}"
+        lines.append([label, *(gib[kind, k] for k in steps), ratio])
+    columns = ["batch 500", *(f"K = {k}" for k in steps), f"time over `backprop`, K = {steps[-1]}"]
+    return markdown(columns, lines)
+
+
+def _judge() -> str:
+    gaps = report_table(RESULTS / "judge/standard/judge.md", "gap")
+    missed = {row["model"]: row for row in report_table(RESULTS / "judge/standard/judge.md", "IS less AIS")}
+    columns = ("model", "what 1000 importance samples miss", "gap between AIS's bounds", "largest gap of an image")
+    rows = [[row["model"], missed[row["model"]]["IS less AIS"], row["gap"], row["largest gap"]] for row in gaps]
+    return markdown(columns, rows)
+
+
+def _hvi() -> str:
+    rows = report_table(RESULTS / "hvi/report.md", "log Z less it")
+    return markdown(("", "bound, nats", "log Z less it"), [list(row.values())[:3] for row in rows])
+
+
+def _estimators() -> str:
+    rows = report_table(RESULTS / "vae_derivation/report.md", "variance of the gradient")
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
+
+
+TABLES = {
+    "readme-table1": functools.partial(
+        _table1, "cell", "seeds", "−ELBO", "NLL, IS", "NLL, AIS", "less the VAE's, AIS", "95 % over seeds"
+    ),
+    "table1": functools.partial(
+        _table1, "cell", "seeds", "−ELBO", "NLL, IS", "NLL, AIS", "less the VAE's, AIS", "95 % over seeds", "verdict",
+        "posterior correlation",
+    ),
+    "figure1-theta": functools.partial(_figure1, "theta"),
+    "figure1-sigma": functools.partial(_figure1, "sigma"),
+    "figure1-delta": functools.partial(_figure1, "delta"),
+    "figure1-faulty": _figure1_faulty,
+    "speed": _speed,
+    "epochs": _epochs,
+    "memory": _memory,
+    "judge": _judge,
+    "hvi": _hvi,
+    "estimators": _estimators,
+}  # fmt: skip
+"""By name, what a block `<!-- table: NAME -->` holds."""
