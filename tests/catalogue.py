@@ -200,6 +200,16 @@ CATALOGUE: dict[str, Row] = {
         for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
     },
     **{
+        f"hamiltonian-untied-{tempering}-K{K}-{per}": Row(
+            partial(hamiltonian, K=K, tempering=tempering, step_size_per=per, momentum_scale="learned", shift=shift),
+            {"logit_step_size", "log_momentum_scale"}
+            | ({"momentum_shift"} if shift else set())
+            | TEMPERING_VARIABLES[tempering],
+            planted=expected_for_sampled,
+        )
+        for tempering, K, per, shift in (("free", 2, "step", True), ("none", 1, "flow", False))
+    },
+    **{
         f"hvi-{reverse}-T{T}-n{n}": Row(
             partial(hvi, T=T, n=n, reverse=reverse, momentum_scale=scale, **options),
             {"logit_step_size"}

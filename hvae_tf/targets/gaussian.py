@@ -157,7 +157,9 @@ def maximum_likelihood(statistics: GaussianStatistics) -> MaximumLikelihood:
     return MaximumLikelihood(mean, tf.sqrt(v))
 
 
-def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule):
+def hamiltonian_gap(
+    statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule, *, momentum_scale=None, shift=None
+):
     """What each dimension takes from the evidence in the Hamiltonian ELBO with q0 = N(0, I): ``[..., d]``, nats, >= 0.
 
     The posterior is Gaussian, so every leapfrog step is linear in (z - m*, rho), dimension by dimension. With
@@ -165,12 +167,17 @@ def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes
 
         1/2 [lam C11 + C22 + lam u1^2 + u2^2 - 2 - log lam].
 
+    With a momentum that is not tied to the tempering, of scale s, 1/beta_0 becomes s^2, and sum_k log alpha_k + log s
+    is taken off; with a shift nu, u2 becomes u2 - nu.
+
     Args:
         statistics: Of the data D.
         delta: ``[..., d]``.
         log_sigma: ``[..., d]``.
         step_sizes: K tensors ``[..., d]``: eps of each step.
         schedule: `TemperingSchedule` with tensors ``[...]``.
+        momentum_scale: ``[..., d]``, s; None where it is tied.
+        shift: ``[..., d]``, nu; None where it is 0.
     """
     n, mean, _ = statistics
     n_precision = n * tf.exp(-2.0 * log_sigma)
@@ -187,10 +194,16 @@ def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes
             alpha * (lower * m11 + diagonal * m21),
             alpha * (lower * m12 + diagonal * m22),
         )
-    momentum_variance = tf.square(schedule.inv_sqrt_beta_0)[..., None]
+    scale = schedule.inv_sqrt_beta_0[..., None] if momentum_scale is None else momentum_scale
+    momentum_variance = tf.square(scale)
     c11 = tf.square(m11) + tf.square(m12) * momentum_variance
     c22 = tf.square(m21) + tf.square(m22) * momentum_variance
-    return 0.5 * (lam * c11 + c22 + lam * tf.square(m11 * m_star) + tf.square(m21 * m_star) - 2.0 - tf.math.log(lam))
+    u2 = m21 * m_star if shift is None else m21 * m_star + shift
+    gap = 0.5 * (lam * c11 + c22 + lam * tf.square(m11 * m_star) + tf.square(u2) - 2.0 - tf.math.log(lam))
+    if momentum_scale is None:
+        return gap
+    log_alphas = tf.add_n([tf.math.log(alpha) for alpha in schedule.alphas])
+    return gap - tf.math.log(momentum_scale) - log_alphas[..., None]
 
 
 def exact_hamiltonian_elbo(statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule):

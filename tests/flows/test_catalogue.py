@@ -90,10 +90,9 @@ def test_repeats_share_no_parameters(name, seed):
 def full_map(flow, z, noise, context):
     """(start, end, log ratio of the densities of what was drawn): the map of z and of the momentum, if it has one."""
     if isinstance(flow, HamiltonianFlow):
-        rho_0 = noise * flow.schedule().inv_sqrt_beta_0
+        rho_0, log_rho_0 = flow.momentum.draw(noise, flow.schedule())
         state, _ = flow.move(TARGET, z, rho_0)
-        log_rho_0 = standard_normal_log_prob(noise) - SIZE * tf.math.log(flow.schedule().inv_sqrt_beta_0)
-        return [z, rho_0], [state.z, state.rho], standard_normal_log_prob(state.rho) - log_rho_0
+        return [z, rho_0], [state.z, state.rho], standard_normal_log_prob(flow.momentum.centred(state.rho)) - log_rho_0
     if isinstance(flow, StochasticFlow):
         q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
         way = flow.transitions(TARGET, z, noise, q0, context)
