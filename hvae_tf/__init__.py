@@ -21,6 +21,7 @@ from hvae_tf.dynamics.tempering import (
     ReleasedFixedTempering,
     Tempering,
 )
+from hvae_tf.flows.accept_reject import AcceptRejectFlow
 from hvae_tf.flows.annealed import AnnealedFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
@@ -51,6 +52,7 @@ __all__ = [
     "UHA",
     "VAE",
     "AISResult",
+    "AcceptRejectFlow",
     "AnnealedFlow",
     "Checkpoint",
     "CheckpointError",

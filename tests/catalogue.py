@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hvae_tf import (
     TEMPERINGS,
+    AcceptRejectFlow,
     AnnealedFlow,
     FixedTempering,
     FlowResult,
@@ -85,6 +86,7 @@ class Row(NamedTuple):
         variables: The names of what it trains.
         repeats: Whether it takes `batch_shape`.
         network: Whether its variables are a Keras network's.
+        smooth: Whether finite differences and Jacobians make sense: no accept steps.
         planted: ``FlowResult -> FlowResult``, an error that the evidence must show; None where there is nothing to err.
     """
 
@@ -92,6 +94,7 @@ class Row(NamedTuple):
     variables: set[str]
     repeats: bool = True
     network: bool = False
+    smooth: bool = True
     planted: Callable[[FlowResult], FlowResult] | None = None
 
 
@@ -244,6 +247,20 @@ CATALOGUE: dict[str, Row] = {
             ("uha", "standard", 2, 2, {"refreshment": 0.7, "temperatures": "sigmoid", "adjoint": "checkpoint"}),
             ("ldvi", "score", 2, 1, {"refreshment": "learned", "temperatures": "linear", "step_size_per": "flow"}),
             ("uha", "linear", 2, 1, {"refreshment": 0.4, "temperatures": [0.3, 1.0]}),
+        )
+    },
+    **{
+        f"accept-reject-T{T}-n{n}": Row(
+            lambda event_size, T=T, n=n, options=options, **kwargs: AcceptRejectFlow(
+                event_size, T, n, step_size=np.linspace(0.3, 0.4, event_size), **options, **kwargs
+            ),
+            {"logit_step_size"} | ({"log_temperature_increments"} if options["temperatures"] == "learned" else set()),
+            repeats=False,
+            smooth=False,
+        )
+        for T, n, options in (
+            (1, 1, {"temperatures": "linear"}),
+            (2, 2, {"temperatures": "learned", "step_size_per": "flow", "adjoint": "checkpoint"}),
         )
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),

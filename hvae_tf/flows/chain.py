@@ -21,7 +21,7 @@ import tensorflow as tf
 from hvae_tf.checks import check_count
 from hvae_tf.densities import DiagonalGaussian, Gaussian
 from hvae_tf.dynamics.adjoint import Adjoint, Reversible, get_adjoint
-from hvae_tf.dynamics.integrator import Integrator
+from hvae_tf.dynamics.integrator import Integrator, Onwards
 from hvae_tf.dynamics.leapfrog import Leapfrog, PhaseState
 from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.flows.momentum import MomentumDraw, MomentumSource
@@ -151,7 +151,7 @@ class StochasticFlow(Flow):
         z, noise = self._start(z, noise)
         integrator, potential = self._stage(target, q0)
         state = integrator.init(potential, z, tf.zeros_like(z))
-        onwards = _Onwards(integrator, type(state))
+        onwards = Onwards(integrator, type(state))
         starts, draws, ends = [], [], []
         for t, of_steps in enumerate(self._parameters()):
             draws.append(self.momentum.draw(t, noise[t], state))
@@ -226,18 +226,3 @@ class StochasticFlow(Flow):
             if isinstance(value, dict) and "class_name" in value
         }
         return cls(**config | parts)
-
-
-class _Onwards(Integrator):
-    """The steps of an integrator from a state that was evaluated already, all of whose parts are the start."""
-
-    def __init__(self, integrator: Integrator, state_type: type):
-        super().__init__(name="onwards")
-        self.integrator = integrator
-        self._state_type = state_type
-
-    def init(self, target, *start):
-        return self._state_type(*start)
-
-    def step(self, target, state, parameters):
-        return self.integrator.step(target, state, parameters)

@@ -90,7 +90,7 @@ def test_the_elbo_is_the_mean_of_the_log_weights_and_below_the_evidence(name, se
     flow = make(name, SIZE, seed)
     log_weights, elbos = (values.numpy() for values in draws(problem, flow, seed))
     difference = log_weights - elbos
-    assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(NUM_SAMPLES)
+    assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(NUM_SAMPLES) + 1e-12
     assert elbos.mean() < float(problem.evidence) + 5 * elbos.std() / np.sqrt(NUM_SAMPLES)
 
 

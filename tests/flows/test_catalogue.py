@@ -29,6 +29,7 @@ KINDS = [
     if ("-K" not in name and "-T" not in name)
     or name.endswith(("planar-K2", "K2-step", "T2-n2", "T3-n1", "score-T2-n1"))
 ]  # fmt: skip
+SMOOTH = [name for name, row in CATALOGUE.items() if row.smooth]
 
 
 def quartic(z):
@@ -111,7 +112,7 @@ def full_map(flow, z, noise, context):
     return [z], [flow.transform(TARGET, z, (), context=context).z], 0.0
 
 
-@pytest.mark.parametrize("name", [*CATALOGUE, "planar-beyond"])
+@pytest.mark.parametrize("name", [*SMOOTH, "planar-beyond"])
 def test_the_log_ratio_holds_the_determinant_of_the_jacobian(name, seed):
     beyond = name == "planar-beyond"
     flow = planar_beyond_invertible(SIZE, 2, dtype=tf.float64) if beyond else make(name, SIZE, seed)
@@ -145,7 +146,7 @@ def test_inverse_leads_back(name, seed):
     np.testing.assert_allclose(rho_back, rho, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", SMOOTH)
 def test_gradients_are_those_of_finite_differences(name, seed):
     """Of both ratios with the joint, in every variable, the network's included."""
     flow = make(name, SIZE, seed)
