@@ -1,11 +1,16 @@
 """The model: its short form, its objects, saving; the flow's mathematics is tested with the flows."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import HVAE, UHA, VAE, AnnealedFlow
+from hvae_tf import HVAE, UHA, VAE, AcceptRejectFlow, AnnealedFlow, FlowVAE, fit
+from hvae_tf.data import TrainBatches, load
+from hvae_tf.networks import dense_decoder, dense_encoder
+from tests.training.scripted import assert_same
 
 LATENT_SIZE = 2
 
@@ -52,3 +57,41 @@ def test_a_flow_or_its_options_are_asked_for(networks, arguments):
 def test_float64(networks):
     flow = UHA(*networks("float64"), 1, dtype="float64").flow
     assert flow.dtype == flow.momentum.dtype == flow.temperatures.dtype == tf.float64
+
+
+@pytest.mark.slow
+def test_accept_steps_between_encoder_and_decoder(networks, images):
+    """A-MCVAE: draws of one event are each other's baseline; saving and loading are tested with all flows."""
+    model = FlowVAE(*networks(), functools.partial(AcceptRejectFlow, num_temperatures=1), num_samples=3)
+    model.compile(keras.optimizers.Adamax(0.05))
+    before = model.flow.step_sizes.numpy()
+    model.fit(images, batch_size=12, epochs=1, verbose=0)
+    assert np.all(model.flow.step_sizes != before)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_ends_where_the_other_does(tmp_path):
+    """Bit for bit; what a kill leaves is tested with HVAE."""
+    data = load("digits", limit=(20, 10, 1))
+    shape = data.image_shape
+
+    def run(folder, stop=None):
+        networks = dense_encoder(shape, 2, (4,)), dense_decoder(shape, 2, (4,))
+        model = UHA(*networks, 2, refreshment="learned", reverse="score")
+        model.compile(keras.optimizers.Adam(0.01))
+
+        def interrupt(batch, logs=None):
+            if int(model.optimizer.iterations) == stop:
+                raise KeyboardInterrupt
+
+        fit(model, TrainBatches(data, 5, seed=4), data.binarised("validation"), folder, max_epochs=2, verbose=0,
+            checkpoint_steps=2, checkpoint_seconds=None,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)])  # fmt: skip
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", stop=5)
+    one, other = run(tmp_path / "stopped"), run(tmp_path / "whole")
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+    for weight, again in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(weight, again, err_msg=weight.path)
