@@ -242,9 +242,9 @@ CATALOGUE: dict[str, Row] = {
             planted=None if reverse == "score" else expected_for_sampled,  # its weights would be too wild
         )
         for title, reverse, T, n, options in (
-            ("langevin", "standard", 1, 1, {"refreshment": 0.0, "temperatures": "learned"}),
+            ("langevin", "standard", 1, 1, {"refreshment": 0.0, "temperatures": "learned", "adjoint": "checkpoint"}),
             ("uha", "standard", 3, 1, {"refreshment": "learned", "temperatures": "learned"}),
-            ("uha", "standard", 2, 2, {"refreshment": 0.7, "temperatures": "sigmoid", "adjoint": "checkpoint"}),
+            ("uha", "standard", 2, 2, {"refreshment": 0.7, "temperatures": "sigmoid"}),
             ("ldvi", "score", 2, 1, {"refreshment": "learned", "temperatures": "linear", "step_size_per": "flow"}),
             ("uha", "linear", 2, 1, {"refreshment": 0.4, "temperatures": [0.3, 1.0]}),
         )
@@ -259,8 +259,8 @@ CATALOGUE: dict[str, Row] = {
             smooth=False,
         )
         for T, n, options in (
-            (1, 1, {"temperatures": "linear"}),
-            (2, 2, {"temperatures": "learned", "step_size_per": "flow", "adjoint": "checkpoint"}),
+            (1, 1, {"temperatures": "linear", "adjoint": "checkpoint"}),
+            (2, 2, {"temperatures": "learned", "step_size_per": "flow"}),
         )
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),

@@ -15,8 +15,7 @@ class ScoreReverse(ReverseModel):
     """r_t(v_t | v', z) = N(eta v' + 2 (1 - eta) s(z, t), (1 - eta^2) I), s a network with a learned embedding of t.
 
     For what is let go, u = (v_t - eta v') / sqrt(1 - eta^2), that is N(2 sqrt((1 - eta)/(1 + eta)) s(z, t), I). eta is
-    that of the refreshment which follows. After the last transition eta = 0: all of v_T is let go. At eta = 0 it is the
-    reverse model of Monte Carlo diffusion (Doucet et al. 2022).
+    that of the refreshment which follows; after the last transition, where all of v_T is let go, it is 0.
 
     s is a network times a factor that starts at zero, so the flow starts as the one with r = N(0, I). One network
     serves all t.

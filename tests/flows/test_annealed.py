@@ -11,7 +11,6 @@ from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.momentum import GaussianMomentum
 from hvae_tf.flows.refreshment import PartialRefreshment
-from hvae_tf.flows.score import ScoreReverse
 from hvae_tf.flows.temperatures import FixedTemperatures, LearnedTemperatures
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.bridge import BridgedTarget
@@ -111,44 +110,6 @@ def test_the_weight_is_the_published_one(kept, seed):
         np.testing.assert_allclose(after.start.rho, again, rtol=0, atol=1e-13)
 
 
-def test_a_score_of_zero_is_uha(seed):
-    """LDVI as it starts."""
-    ldvi, uha = (annealed(3, refreshment="learned", reverse=reverse) for reverse in ("score", "standard"))
-    z, noise = start(uha, seed)
-    context = tf.ones([1, 2 * SIZE], tf.float64)
-    assert_same(ldvi.transform(TARGET, z, noise, q0=Q0, context=context), uha.transform(TARGET, z, noise, q0=Q0))
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.6, 0.99])
-def test_the_score_network_shifts_the_reverse_of_the_refreshment(kept, seed):
-    """N(v_t | eta v' + 2 (1 - eta) s, (1 - eta^2) I), with densities that the code does not take."""
-    reverse = ScoreReverse((4,), sees=("z", "momentum"), seed=1)
-    flow = annealed(3, refreshment=kept, reverse=reverse)
-    reverse.factor.assign(0.5)
-    z, noise = start(flow, seed)
-    scores, score = [], reverse.score
-    reverse.score = lambda t, inputs: scores.append(score(t, inputs)) or scores[-1]
-    way = flow.transitions(TARGET, z, noise, q0=Q0)
-    ratio = DiagonalGaussian(2.0 * scores[-1], tf.ones_like(z)).log_prob(way[-1].end.rho)
-    ratio -= standard_normal_log_prob(noise[0])
-    scale = tf.ones_like(z) * np.sqrt(1.0 - kept**2)
-    for s, before, after in zip(scores, way, way[1:], strict=False):
-        v, new = before.end.rho, after.start.rho
-        ratio += DiagonalGaussian(kept * new + 2.0 * (1.0 - kept) * s, scale).log_prob(v)
-        ratio -= DiagonalGaussian(kept * v, scale).log_prob(new)
-    assert np.ptp(scores[0].numpy()) > 0.01
-    np.testing.assert_allclose(flow.transform(TARGET, z, noise, q0=Q0).log_ratio, ratio, rtol=0, atol=1e-9)
-
-
-def test_the_score_network_knows_the_time(seed):
-    reverse = ScoreReverse((4,), sees="z", seed=1)
-    flow = annealed(2, refreshment=0.0, reverse=reverse)
-    reverse.factor.assign(1.0)
-    z, noise = start(flow, seed)
-    inputs = [step.reverse.mean for step in flow.transitions(TARGET, z, noise, q0=Q0)]
-    assert np.all(np.abs(inputs[0] - inputs[1]) > 1e-3)
-
-
 # ---- costs and gradients
 
 
@@ -243,8 +204,10 @@ def test_the_gap_is_the_closed_form(T, n, kept, seed):
 
 
 LAM = 1e4
-BEST = {(0.0, 1): 94.39, (0.0, 2): 26.2, (0.0, 4): 8.67, (1.0, 1): 135.0, (1.0, 2): 34.2}
-BEST_LONG = {(0.0, 8): 3.42, (0.0, 16): 1.51, (1.0, 4): 10.7, (1.0, 8): 4.1, (1.0, 16): 1.8}
+BEST = {(0.0, 2): 26.2, (1.0, 2): 34.2}
+SLOW = {
+    (0.0, 4): 8.67, (0.0, 8): 3.42, (0.0, 16): 1.51, (1.0, 1): 135.0, (1.0, 4): 10.7, (1.0, 8): 4.1, (1.0, 16): 1.8,
+}  # fmt: skip
 
 
 def check_best(centre, T, expected):
@@ -260,13 +223,14 @@ def test_the_best_gaps(centre, T):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("centre", "T"), BEST_LONG)
+@pytest.mark.parametrize(("centre", "T"), SLOW)
 def test_the_best_gaps_of_long_flows(centre, T):
-    check_best(centre, T, BEST_LONG[centre, T])
+    check_best(centre, T, SLOW[centre, T])
 
 
 def test_one_temperature_is_worth_one_tied_tempering():
     assert best_annealing(LAM, 0.0, 1).gap == pytest.approx(tied_tempering_gap(LAM), abs=1e-6)
+    assert tied_tempering_gap(LAM) == pytest.approx(94.39, abs=5e-3)
 
 
 def test_the_unit_problem_has_the_posterior_asked_for():
@@ -310,7 +274,6 @@ def test_parts_come_back_from_their_configurations():
         PartialRefreshment(1.0, learned=False),
         FixedTemperatures([0.1, 0.9]),
         LearnedTemperatures("sigmoid"),
-        ScoreReverse((4, 2), activation="relu", embedding_units=3, sees="z", seed=7),
     ):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(part))
         assert again.get_config() == part.get_config()

@@ -15,20 +15,27 @@ from tests.training.scripted import assert_same
 LATENT_SIZE = 2
 
 
-def test_the_short_form_is_the_flow_as_an_object(networks):
+def networks(dtype=None):
+    """Dense ones: quick to trace."""
+    sizes = {"event_shape": (6, 5, 1), "latent_size": LATENT_SIZE, "hidden_units": (4,), "dtype": dtype}
+    return dense_encoder(**sizes), dense_decoder(**sizes)
+
+
+def test_the_short_form_is_the_flow_as_an_object():
     short = UHA(*networks(), 3, 2, refreshment="learned", step_size=0.05)
     flow = AnnealedFlow(LATENT_SIZE, 3, 2, refreshment="learned", step_size=0.05)
     assert UHA(*networks(), flow=flow).flow is flow
     assert short.flow.get_config() == flow.get_config()
 
 
-def test_all_kept_and_hot_it_is_the_untempered_hvae(networks, images):
+def test_all_kept_and_hot_it_is_the_untempered_hvae(images):
     model = UHA(*networks(), 1, refreshment=1.0, temperatures=1.0, step_size=0.1)
     other = HVAE(*networks(), 1, "none", step_size=0.1)
     np.testing.assert_allclose(model.elbo(images), other.elbo(images), rtol=1e-5)
 
 
-def test_it_starts_from_a_vae_and_is_trained_saved_and_loaded(networks, images, tmp_path):
+@pytest.mark.slow
+def test_it_starts_from_a_vae_and_is_trained_saved_and_loaded(images, tmp_path):
     vae = VAE(*networks())
     model = UHA(vae.encoder, vae.decoder, 2, refreshment="learned", adjoint="checkpoint")
     np.testing.assert_array_equal(model.posterior(images).mean, vae.posterior(images).mean)
@@ -47,20 +54,20 @@ def test_it_starts_from_a_vae_and_is_trained_saved_and_loaded(networks, images, 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"num_temperatures": 1, "flow": True}, {"refreshment": 0.0, "flow": True}])
-def test_a_flow_or_its_options_are_asked_for(networks, arguments):
+def test_a_flow_or_its_options_are_asked_for(arguments):
     if "flow" in arguments:
         arguments = arguments | {"flow": AnnealedFlow(LATENT_SIZE, 1)}
     with pytest.raises(ValueError, match="UHA takes num_temperatures with options of its flow, or flow="):
         UHA(*networks(), **arguments)
 
 
-def test_float64(networks):
+def test_float64():
     flow = UHA(*networks("float64"), 1, dtype="float64").flow
     assert flow.dtype == flow.momentum.dtype == flow.temperatures.dtype == tf.float64
 
 
 @pytest.mark.slow
-def test_accept_steps_between_encoder_and_decoder(networks, images):
+def test_accept_steps_between_encoder_and_decoder(images):
     """A-MCVAE: draws of one event are each other's baseline; saving and loading are tested with all flows."""
     model = FlowVAE(*networks(), functools.partial(AcceptRejectFlow, num_temperatures=1), num_samples=3)
     model.compile(keras.optimizers.Adamax(0.05))
