@@ -23,6 +23,8 @@ from hvae_tf.dynamics.tempering import (
     ReleasedFixedTempering,
     Tempering,
 )
+from hvae_tf.flows.accept_reject import AcceptRejectFlow
+from hvae_tf.flows.annealed import AnnealedFlow
 from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
@@ -32,6 +34,7 @@ from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
+from hvae_tf.models.uha import UHA
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder, positive_softplus
 from hvae_tf.parallel import use_cores
@@ -49,10 +52,13 @@ __all__ = [
     "HVI",
     "IWAE",
     "TEMPERINGS",
+    "UHA",
     "VAE",
     "AISResult",
+    "AcceptRejectFlow",
     "ActiveUnits",
     "Activity",
+    "AnnealedFlow",
     "BijectorFlow",
     "Checkpoint",
     "CheckpointError",

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from hvae_tf import (
     TEMPERINGS,
+    AcceptRejectFlow,
+    AnnealedFlow,
     BijectorFlow,
     FixedTempering,
     FlowResult,
@@ -28,6 +30,7 @@ from hvae_tf import (
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.flow import Flow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
+from hvae_tf.flows.score import ScoreReverse
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -84,6 +87,7 @@ class Row(NamedTuple):
         variables: The names of what it trains.
         repeats: Whether it takes `batch_shape`.
         network: Whether its variables are a Keras network's.
+        smooth: Whether finite differences and Jacobians make sense: no accept steps.
         planted: ``FlowResult -> FlowResult``, an error that the evidence must show; None where there is nothing to err.
     """
 
@@ -91,6 +95,7 @@ class Row(NamedTuple):
     variables: set[str]
     repeats: bool = True
     network: bool = False
+    smooth: bool = True
     planted: Callable[[FlowResult], FlowResult] | None = None
 
 
@@ -157,11 +162,13 @@ REVERSE_OBJECTS = {
     "standard": StandardReverse,
     "linear": LinearReverse,
     "network": lambda: NetworkReverse((5, 4), seed=3),
+    "score": lambda: ScoreReverse((5,), embedding_units=2, sees=("z", "context", "momentum"), seed=3),
 }
 REVERSE_VARIABLES = {
     "standard": set(),
     "linear": {"offset", "slope", "log_scale"},
     "network": {"kernel", "bias"},
+    "score": {"embedding", "factor", "kernel", "bias"},
 }
 
 
@@ -172,12 +179,26 @@ def hvi(event_size, T, n, reverse, momentum_scale="learned", flow=HVIFlow, **kwa
         event_size, T, n, reverse=reverse, momentum_scale=momentum_scale, step_size=np.linspace(0.2, 0.3, event_size),
         **kwargs,
     )  # fmt: skip
-    weights = [
-        weight.value for layers in getattr(reverse, "networks", ()) for layer in layers for weight in layer.weights
-    ]
-    for index, variable in enumerate([*reverse.trainable_variables, *weights]):
-        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [index, 5], dtype=flow.dtype))
+    _move_off_its_start(reverse)
     return flow
+
+
+def _move_off_its_start(reverse):
+    layers = [*getattr(reverse, "layers", ()), *(layer for own in getattr(reverse, "networks", ()) for layer in own)]
+    weights = [weight.value for layer in layers for weight in layer.weights]
+    for index, variable in enumerate([*reverse.trainable_variables, *weights]):
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [index, 5], dtype=reverse.dtype))
+
+
+def annealed(event_size, T, n, reverse, **kwargs):
+    """From q0 to the target in T moves, with a random reverse model."""
+    reverse = REVERSE_OBJECTS[reverse]()
+    flow = AnnealedFlow(event_size, T, n, reverse=reverse, step_size=np.linspace(0.2, 0.3, event_size), **kwargs)
+    _move_off_its_start(reverse)
+    return flow
+
+
+ANNEALED_VARIABLES = {"temperatures": "log_temperature_increments", "refreshment": "logit_kept_momentum"}
 
 
 CATALOGUE: dict[str, Row] = {
@@ -191,6 +212,16 @@ CATALOGUE: dict[str, Row] = {
         )
         for tempering in TEMPERINGS
         for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
+    },
+    **{
+        f"hamiltonian-untied-{tempering}-K{K}-{per}": Row(
+            partial(hamiltonian, K=K, tempering=tempering, step_size_per=per, momentum_scale="learned", shift=shift),
+            {"logit_step_size", "log_momentum_scale"}
+            | ({"momentum_shift"} if shift else set())
+            | TEMPERING_VARIABLES[tempering],
+            planted=expected_for_sampled,
+        )
+        for tempering, K, per, shift in (("free", 2, "step", True), ("none", 1, "flow", False))
     },
     **{
         f"hvi-{reverse}-T{T}-n{n}": Row(
@@ -224,6 +255,38 @@ CATALOGUE: dict[str, Row] = {
             planted=without_ratio,
         )
         for name, num_layers, amortised in (("iaf", 2, False), ("iaf", 1, True), ("maf", 1, False))
+    },
+    **{
+        f"annealed-{title}-{reverse}-T{T}-n{n}": Row(
+            partial(annealed, T=T, n=n, reverse=reverse, **options),
+            {"logit_step_size"}
+            | {name for option, name in ANNEALED_VARIABLES.items() if options[option] == "learned"}
+            | REVERSE_VARIABLES[reverse],
+            repeats=False,
+            network=reverse == "score",
+            planted=None if reverse == "score" else expected_for_sampled,  # its weights would be too wild
+        )
+        for title, reverse, T, n, options in (
+            ("langevin", "standard", 1, 1, {"refreshment": 0.0, "temperatures": "learned", "adjoint": "checkpoint"}),
+            ("uha", "standard", 3, 1, {"refreshment": "learned", "temperatures": "learned"}),
+            ("uha", "standard", 2, 2, {"refreshment": 0.7, "temperatures": "sigmoid"}),
+            ("ldvi", "score", 2, 1, {"refreshment": "learned", "temperatures": "linear", "step_size_per": "flow"}),
+            ("uha", "linear", 2, 1, {"refreshment": 0.4, "temperatures": [0.3, 1.0]}),
+        )
+    },
+    **{
+        f"accept-reject-T{T}-n{n}": Row(
+            lambda event_size, T=T, n=n, options=options, **kwargs: AcceptRejectFlow(
+                event_size, T, n, step_size=np.linspace(0.3, 0.4, event_size), **options, **kwargs
+            ),
+            {"logit_step_size"} | ({"log_temperature_increments"} if options["temperatures"] == "learned" else set()),
+            repeats=False,
+            smooth=False,
+        )
+        for T, n, options in (
+            (1, 1, {"temperatures": "linear", "adjoint": "checkpoint"}),
+            (2, 2, {"temperatures": "learned", "step_size_per": "flow"}),
+        )
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),

@@ -72,6 +72,26 @@ class ReversibleIntegrator(Integrator):
         return self.kick(state, tf.nest.map_structure(tf.negative, parameters))
 
 
+class Onwards(Integrator):
+    """The steps of an integrator from a state that was evaluated already, all of whose parts are the start.
+
+    Args:
+        integrator: What makes the steps.
+        state_type: The NamedTuple that its states are.
+    """
+
+    def __init__(self, integrator: Integrator, state_type: type):
+        super().__init__(name="onwards")
+        self.integrator = integrator
+        self._state_type = state_type
+
+    def init(self, target, *start):
+        return self._state_type(*start)
+
+    def step(self, target, state, parameters):
+        return self.integrator.step(target, state, parameters)
+
+
 def _evaluated(target, state):
     value = target.value_and_grad(state.z)
     return state._replace(log_joint=value.log_joint, grad=value.grad)

@@ -102,6 +102,11 @@ class Flow(tf.Module, abc.ABC):
         """Whether z_K may be another than z_0; False promises that it is not."""
         return True
 
+    @property
+    def reparameterised(self) -> bool:
+        """Whether log weights are differentiable along their path; if not, only their mean has the right gradient."""
+        return True
+
     def diagnostics(self) -> dict[str, tf.Tensor]:
         """Numbers that tell how the flow stands, by name: for reports of divergence and callbacks."""
         return {}

@@ -22,7 +22,8 @@ class IWAE(FlowVAE):
             is of sampled weights), `gradient`, `name` and `dtype`, see `FlowVAE`.
 
     Raises:
-        ValueError: See `FlowVAE`; and for ``gradient="path"`` with more than one sample, where it is biased.
+        ValueError: See `FlowVAE`; and for ``gradient="path"`` with more than one sample, where it is biased, or a flow
+            that is not `reparameterised`.
 
     Example:
         >>> sizes = {"event_shape": (6,), "latent_size": 2, "hidden_units": (8,)}
@@ -35,6 +36,11 @@ class IWAE(FlowVAE):
         if self.estimator.gradient == "path" and self.num_samples > 1:
             raise ValueError(
                 f"gradient='path' is biased for the bound of {self.num_samples} samples; take gradient='standard'"
+            )
+        if not self.flow.reparameterised and self.num_samples > 1:
+            raise ValueError(
+                f"the gradient of {type(self.flow).__name__} is right for the ELBO alone, not for the bound of "
+                f"{self.num_samples} samples; take FlowVAE(..., num_samples={self.num_samples})"
             )
 
     def _bound(self, draw):
