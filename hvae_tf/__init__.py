@@ -26,6 +26,7 @@ from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.models.flow_vae import FlowVAE
+from hvae_tf.models.hmc_vae import HMCVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
@@ -42,6 +43,7 @@ from hvae_tf.training import CheckpointError, DivergenceError, TrainingResult, f
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "HMCVAE",
     "HVAE",
     "HVI",
     "IWAE",

@@ -20,6 +20,7 @@ class ModelParts(_KerasModel):
     latent_size: int
     variable_dtype: str
     likelihood: Likelihood
+    encoder: keras.Model
     decoder: keras.Model
     prior: DiagonalGaussian
     target: Any
@@ -31,6 +32,9 @@ class ModelParts(_KerasModel):
     _elbo_graph: Any
     _log_weight_graph: Any
     check_input: Any
+    sample_posterior: Any
+    _posterior_samples: Any
+    _batches: Any
     _events: Any
 
     def _batch_shape_text(self) -> str:

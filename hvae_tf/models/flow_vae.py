@@ -23,6 +23,7 @@ from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pa
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.inference import Inference
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
+from hvae_tf.models.refinement import Refinement
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
@@ -31,7 +32,7 @@ _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
+class FlowVAE(InputChecks, BatchCount, Inference, Annealing, Refinement, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
@@ -267,11 +268,8 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
             seed = fold_in(seed, replica)
         return seed
 
-    def _step(self, data, seed, training):
-        """Loss of a batch, a scalar; the metrics are updated."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        refuse_weights(sample_weight=sample_weight)
-        x = self._cast_events(x)
+    def _bounds(self, x, seed, training):
+        """What is maximised, and the ELBO, both ``[B]``, of a batch of events."""
         # an encoder that keeps a state, such as batch normalisation's, may treat its events together
         q0 = self.posterior(x, training) if self.encoder.non_trainable_variables else None
 
@@ -279,7 +277,13 @@ class FlowVAE(InputChecks, BatchCount, Inference, Annealing, keras.Model):
             return self._bound(self._draw(x, self.posterior(x, training) if q0 is None else q0, noise, flow_noise))
 
         batches = x, q0, *self._noise(x, self.num_samples, seed)
-        bound, elbo = shard_batch(bounds, batches, axes=(0, 0, 1, 1), result_axis=0)
+        return shard_batch(bounds, batches, axes=(0, 0, 1, 1), result_axis=0)
+
+    def _step(self, data, seed, training):
+        """Loss of a batch, a scalar; the metrics are updated."""
+        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        refuse_weights(sample_weight=sample_weight)
+        bound, elbo = self._bounds(self._cast_events(x), seed, training)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )
