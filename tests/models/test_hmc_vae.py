@@ -172,7 +172,7 @@ def test_the_step_size_follows_the_acceptance_to_its_target(images):
         model.step_size.assign(step_size)
         logs = model.train_on_batch(images, return_dict=True)
         assert float(model.step_size.numpy()) == pytest.approx(factor * step_size)
-    assert 0.0 < float(logs["acceptance"]) < 0.6  # the mean of both batches
+    assert float(logs["acceptance"]) < 0.1
     before = model.get_weights()
     model.evaluate(images, verbose=0)
     for a, b in zip(before, model.get_weights(), strict=True):
