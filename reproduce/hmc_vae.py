@@ -70,7 +70,11 @@ def work(args) -> dict[str, str]:
     from reproduce.mnist.work import available_cores
     from reproduce.refinement.factor_analysis import Study
     from reproduce.refinement.work import (
-        RefinementTask, Settings, count_active_units_beside, make_exact, records_of,
+        RefinementTask,
+        Settings,
+        count_active_units_beside,
+        make_exact,
+        records_of,
     )  # fmt: skip
     from reproduce.table1 import take_cores
     from reproduce.workers import run_side_by_side

@@ -93,7 +93,7 @@ _BUDGET = TABLE1_PRESETS["budget"].config
 
 PRESETS = {
     "quick": Preset(
-        Protocol("digits", 40, 50, 5e-3, 8, 128, (), 100),
+        Protocol("digits", 40, 50, 5e-3, 16, 128, (), 100),
         JUDGE_PRESETS["quick"],
         ("vae", "m1-l5", "m5-l5", "m5-l5-shear"),
         exact=True,
