@@ -20,8 +20,8 @@ from tests.training.scripted import assert_same, stop_at
 B, D, LATENT = 3, 4, 2
 
 
-def compiled(model):
-    model.compile(keras.optimizers.Adamax(0.02))
+def compiled(model, **kwargs):
+    model.compile(keras.optimizers.Adamax(0.02), **kwargs)
     return model
 
 
@@ -86,6 +86,7 @@ def test_without_moves_it_is_biased(seed):
     assert deviation(seed, FactorAnalysisTarget.evidence_gradient, warm_up_steps=1) > 20.0
 
 
+@pytest.mark.slow
 def test_a_decoder_that_learns_from_both_terms_is_seen(seed, monkeypatch):
     monkeypatch.setattr(hmc_vae, "_held", lambda evaluation, z: current(z))
     made = HMCVAE.__init__
@@ -105,6 +106,7 @@ def test_a_decoder_that_learns_from_both_terms_is_seen(seed, monkeypatch):
     assert deviation(seed, FactorAnalysisTarget.evidence_gradient) > 20.0
 
 
+@pytest.mark.slow
 def test_accepting_everything_is_seen(seed, monkeypatch):
     from hvae_tf.dynamics import metropolis
 
@@ -139,8 +141,8 @@ def test_the_encoder_ascends_the_elbo_of_a_vae(options, images, seed):
 
 def test_warm_up_is_a_vae(images):
     """Three batches of it are a VAE's, the fourth is not."""
-    model = compiled(HMCVAE(*dense_networks(), 2, 2, shear=False, warm_up_steps=3, dtype="float64"))
-    other = compiled(VAE(*dense_networks(), dtype="float64"))
+    model = compiled(HMCVAE(*dense_networks(), 2, 2, shear=False, warm_up_steps=3, dtype="float64"), run_eagerly=True)
+    other = compiled(VAE(*dense_networks(), dtype="float64"), run_eagerly=True)
     for number in range(4):
         logs = [each.train_on_batch(images[:8], return_dict=True) for each in (model, other)]
         weights = zip(model.trainable_weights, other.trainable_weights, strict=True)
@@ -150,17 +152,16 @@ def test_warm_up_is_a_vae(images):
         assert float(logs[0]["loss"]) == pytest.approx(float(logs[1]["loss"]), rel=1e-6)
 
 
-def test_a_training_step_costs_its_moves(counted, images):
-    """M L + 1 evaluations and the decoder's own term, as they are run: a loop is traced once and runs M L times."""
+def test_a_training_step_costs_its_moves(counted, images, seed):
+    """M L + 1 evaluations, and the decoder's own term; one without training."""
     encoder, encoder_counter, decoder, decoder_counter = counted
-    model = compiled(HMCVAE(encoder, decoder, 3, 2, num_samples=2, shear=False))
-    encoder_counter.reset()
-    model.train_on_batch(images)
-    assert (int(encoder_counter.runs), int(decoder_counter.runs)) == (1, 3 * 2 + 1 + 1)
-    assert int(decoder_counter.rows) == 2 * len(images)
-    decoder_counter.reset()
-    model.test_on_batch(images)
-    assert int(decoder_counter.runs) == 1
+    model = HMCVAE(encoder, decoder, 3, 2, num_samples=2, shear=False)
+    for training, runs in ((True, 3 * 2 + 1 + 1), (False, 1)):
+        encoder_counter.reset()
+        decoder_counter.reset()
+        model._bounds(tf.constant(images), tf.constant([seed, 1]), training)
+        assert (int(encoder_counter.runs), int(decoder_counter.runs)) == (1, runs)
+        assert int(decoder_counter.rows) == 2 * len(images)
 
 
 # ---- the step size, and what is logged
@@ -174,26 +175,25 @@ def test_the_step_size_follows_the_acceptance_to_its_target(images):
         assert float(model.step_size.numpy()) == pytest.approx(factor * step_size)
     assert float(logs["acceptance"]) < 0.1
     before = model.get_weights()
-    model.evaluate(images, verbose=0)
+    assert model.test_on_batch(images, return_dict=True).keys() == {"loss", "elbo"}
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     model.step_size.assign(0.5)
-    history = model.fit(images, epochs=40, validation_data=(images,), verbose=0).history
-    assert np.mean(history["acceptance"][-15:]) == pytest.approx(0.67, abs=0.1)
-    assert history["acceptance_low"][-1] < history["acceptance"][-1]
-    assert history["step_size"][-1] == pytest.approx(float(model.step_size.numpy()))
-    assert 0.05 < history["jump"][-1] < 20.0
-    assert {name for name in history if name.startswith("val_")} == {"val_loss", "val_elbo"}
+    logs = [model.train_on_batch(images, return_dict=True) for _ in range(40)]
+    assert np.mean([float(each["acceptance"]) for each in logs[-15:]]) == pytest.approx(0.67, abs=0.1)
+    assert all(float(each["acceptance_low"]) < float(each["acceptance"]) for each in logs)
+    assert 0.05 < np.mean([float(each["jump"]) for each in logs]) < 20.0
+    assert float(logs[-1]["step_size"]) == pytest.approx(float(model.step_size.numpy()))
 
 
 # ---- saved, and gone on with
 
 
 def test_it_is_saved_and_loaded_with_step_size_and_shear(images, tmp_path):
-    model = compiled(
-        HMCVAE(*dense_networks(), 1, 2, dtype="float64", step_size=0.3, target_acceptance=0.7, warm_up_steps=1, seed=2)
-    )
-    model.fit(images, batch_size=6, shuffle=False, verbose=0)
+    numbers = {"step_size": 0.3, "target_acceptance": 0.7, "warm_up_steps": 1, "seed": 2}
+    model = compiled(HMCVAE(*dense_networks(), 1, 2, dtype="float64", **numbers), run_eagerly=True)
+    for _ in range(2):
+        model.train_on_batch(images)
     assert np.any(model.shear.below.numpy())
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -203,13 +203,10 @@ def test_it_is_saved_and_loaded_with_step_size_and_shear(images, tmp_path):
         k: v for k, v in again.items() if k not in ("encoder", "decoder")
     }
     assert loaded.step_size.numpy() == model.step_size.numpy() != 0.3
-    np.testing.assert_array_equal(loaded.elbo(images), model.elbo(images))
     for each in (model, loaded):
-        each.fit(images, batch_size=6, shuffle=False, verbose=0)
+        each.train_on_batch(images)
     for a, b in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(a, b, err_msg=a.path)
-    found = [each.refine(images, seed=3).z for each in (model, loaded)]
-    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.slow
@@ -243,6 +240,9 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path):
     expected = run(tmp_path / "whole")
     run(tmp_path / "parts", [stop_at(7)])
     found = run(tmp_path / "parts")
+    rows = (tmp_path / "parts" / "history.csv").read_text().splitlines()
+    assert {"acceptance", "acceptance_low", "jump", "step_size", "val_elbo"} <= set(rows[0].split(","))
+    assert "val_acceptance" not in rows[0]
     assert_same(tmp_path / "whole", tmp_path / "parts")
     assert any(variable is found.step_size for variable in state_variables(found))
     for a, b in zip(state_variables(expected), state_variables(found), strict=True):
