@@ -65,6 +65,7 @@ class Findings(NamedTuple):
         configuration: Of a training; None where there is none.
         judge: The configuration of the judge's records; None where there is none.
         pictures: ``[n, H, W, C]`` by cell, of its first model.
+        beside: Whether models of Table 1 are among the rows.
     """
 
     rows: list[Row]
@@ -72,6 +73,7 @@ class Findings(NamedTuple):
     configuration: dict | None
     judge: dict | None
     pictures: dict[str, np.ndarray]
+    beside: bool = False
 
     def by_cell(self) -> dict[str, list[Row]]:
         """The rows of each cell, in order."""
@@ -112,7 +114,7 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
     Raises:
         RecordError: If a record is damaged.
     """
-    rows, configuration, judge_configuration, pictures = [], None, None, {}
+    rows, configuration, judge_configuration, pictures, any_beside = [], None, None, {}, False
     trained, judged = records_of(folder), judge_of(folder)
     for record in trained.read_all():
         name = record["name"]
@@ -126,13 +128,15 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
     for units in beside.read_all() if beside else ():
         row = _row_beside(units, table1, judge)
         if row is not None:
+            any_beside = True
             rows.append(row)
             _add_pictures(pictures, row.cell, table1 / "pictures" / f"{units['name']}.npz")
     exact = folder / "exact" / f"{EXACT}.json"
     order = [*LABELS_BESIDE, *CELLS]
     rows.sort(key=lambda row: (order.index(row.cell), row.seed))
     pictures = {cell: pictures[cell] for cell in sorted(pictures, key=order.index)}
-    return Findings(rows, read_record(exact) if exact.exists() else None, configuration, judge_configuration, pictures)
+    found = read_record(exact) if exact.exists() else None
+    return Findings(rows, found, configuration, judge_configuration, pictures, any_beside)
 
 
 def _row(record, verdicts) -> Row:

@@ -167,7 +167,11 @@ def _cost(cells) -> str:
         for name, rows in cells.items()
         if name != "vae"
     ]
-    return f"an epoch's time in VAE epochs (of {base:.2f} s; cores are in models.csv): {'; '.join(words)}"
+    return (
+        "M L + 1 evaluations of the decoder with their gradient in z and one in θ for each training image, where a VAE "
+        f"has one. In wall time, whatever else the machine did, an epoch takes so many of the VAE's ({base:.2f} s): "
+        f"{'; '.join(words)}"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- the models
@@ -178,14 +182,16 @@ def _models(findings: Findings) -> list[str]:
     parts = [f"## 1. Models of {settings['dataset'] if settings else 'Table 1'}"]
     if settings and judge:
         limit = f" **A trial on the first {settings['limit'][0]} images of each split.**" if settings["limit"] else ""
+        best = ", but of models of Table 1 those of the best" if findings.beside else ""
         parts.append(
             f"{settings['max_epochs']} epochs of Adamax, cosine from {settings['learning_rate']:g}, batches of "
             f"{settings['batch_size']}, l = {settings['latent_size']}; refined cells begin with "
-            f"{settings['warm_up_steps']} batches without moves; weights of the last epoch, but of models of Table 1 "
-            f"those of the best. Chains are tuned to an acceptance of {settings['target_acceptance']:g}. Nats per "
-            f"image. AIS: T = {judge['chains']['num_temperatures']}, {judge['chains']['num_chains']} chains from the "
-            f"encoder, first {min(len(row.ais) for row in findings.rows)} test images; the gap is BDMC's, on simulated "
-            f"images; −ELBO and IS-{judge['importance_samples']} are q0's, on the first "
+            f"{settings['warm_up_steps']} batches without moves; weights of the last epoch{best}. Epochs are equal, not "
+            f"compute. Chains are tuned to an acceptance of {settings['target_acceptance']:g}. Nats per image. AIS: T = "
+            f"{judge['chains']['num_temperatures']}, {judge['chains']['num_chains']} chains from the encoder, first "
+            f"{min(len(row.ais) for row in findings.rows)} test images. It overstates the NLL, in expectation on "
+            "simulated images by no more than the gap (BDMC's): what a model with the larger gap is ahead by is, if "
+            f"anything, more. −ELBO and IS-{judge['importance_samples']} are q0's, on the first "
             f"{min(len(row.nll) for row in findings.rows)}.{limit}"
         )
     parts.append(_model_table(findings))
