@@ -31,6 +31,7 @@ from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.models.flow_vae import FlowVAE
+from hvae_tf.models.hmc_vae import HMCVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
@@ -48,6 +49,7 @@ from hvae_tf.training import ActiveUnits, CheckpointError, DivergenceError, Trai
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "HMCVAE",
     "HVAE",
     "HVI",
     "IWAE",

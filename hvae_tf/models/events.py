@@ -20,6 +20,7 @@ class ModelParts(_KerasModel):
     latent_size: int
     variable_dtype: str
     likelihood: Likelihood
+    encoder: keras.Model
     decoder: keras.Model
     prior: DiagonalGaussian
     target: Any
@@ -38,6 +39,9 @@ class ModelParts(_KerasModel):
     _context: Any
     _data: Any
     _data_spec: Any
+    sample_posterior: Any
+    _posterior_samples: Any
+    _batches: Any
 
     def _batch_shape_text(self) -> str:
         return f"[B, {', '.join(map(str, self.event_shape))}]"

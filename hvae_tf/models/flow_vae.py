@@ -20,11 +20,12 @@ from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
-from hvae_tf.models.draws import Draws
+from hvae_tf.models.draws import Draws, Terms
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
+from hvae_tf.models.refinement import Refinement
 from hvae_tf.parallel import shard_batch
 from hvae_tf.targets.decoder import check_decoder
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
@@ -34,7 +35,7 @@ _TRAIN, _EVALUATE = range(2)  # streams of noise; `Inference` has the others
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
-class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Draws, keras.Model):
+class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws, keras.Model):
     """A variational auto-encoder whose posterior is a Gaussian q0(z_0|x) pushed through any flow.
 
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
@@ -213,11 +214,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Draws, keras.Mode
             seed = fold_in(seed, replica)
         return seed
 
-    def _step(self, data, seed, training):
-        """Loss of a batch, a scalar; the metrics are updated."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        refuse_weights(sample_weight=sample_weight)
-        data = self._cast_data(x, y)
+    def _batch_terms(self, data, seed, training) -> Terms:
+        """What a step reports of a batch."""
         # an encoder that keeps a state, such as batch normalisation's, may treat its events together
         q0 = self._q0(data, training) if self.encoder.non_trainable_variables else None
 
@@ -225,7 +223,13 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Draws, keras.Mode
             return self._terms(self._draw(data, self._q0(data, training) if q0 is None else q0, noise, flow_noise))
 
         batches = data, q0, *self._noise(data, self.num_samples, seed)
-        bound, reconstruction, rate = shard_batch(terms, batches, axes=(0, 0, 1, 1), result_axis=0)
+        return shard_batch(terms, batches, axes=(0, 0, 1, 1), result_axis=0)
+
+    def _step(self, data, seed, training):
+        """Loss of a batch, a scalar; the metrics are updated."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        refuse_weights(sample_weight=sample_weight)
+        bound, reconstruction, rate = self._batch_terms(self._cast_data(x, y), seed, training)
         penalty = tf.add_n(
             [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
         )

@@ -1,0 +1,1 @@
+"""HMC-refined latents: the work of `reproduce/hmc_vae.py`."""
