@@ -21,6 +21,7 @@ from hvae_tf.dynamics.tempering import (
     ReleasedFixedTempering,
     Tempering,
 )
+from hvae_tf.flows.annealed import AnnealedFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
@@ -30,6 +31,7 @@ from hvae_tf.models.hmc_vae import HMCVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
+from hvae_tf.models.uha import UHA
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder, positive_softplus
 from hvae_tf.parallel import use_cores
@@ -48,8 +50,10 @@ __all__ = [
     "HVI",
     "IWAE",
     "TEMPERINGS",
+    "UHA",
     "VAE",
     "AISResult",
+    "AnnealedFlow",
     "Checkpoint",
     "CheckpointError",
     "DataError",

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from hvae_tf import (
     TEMPERINGS,
+    AnnealedFlow,
     FixedTempering,
     FlowResult,
     FreeTempering,
@@ -27,6 +28,7 @@ from hvae_tf import (
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.flow import Flow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
+from hvae_tf.flows.score import ScoreReverse
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -146,11 +148,13 @@ REVERSE_OBJECTS = {
     "standard": StandardReverse,
     "linear": LinearReverse,
     "network": lambda: NetworkReverse((5, 4), seed=3),
+    "score": lambda: ScoreReverse((5,), embedding_units=2, sees=("z", "context", "momentum"), seed=3),
 }
 REVERSE_VARIABLES = {
     "standard": set(),
     "linear": {"offset", "slope", "log_scale"},
     "network": {"kernel", "bias"},
+    "score": {"embedding", "factor", "kernel", "bias"},
 }
 
 
@@ -161,12 +165,26 @@ def hvi(event_size, T, n, reverse, momentum_scale="learned", flow=HVIFlow, **kwa
         event_size, T, n, reverse=reverse, momentum_scale=momentum_scale, step_size=np.linspace(0.2, 0.3, event_size),
         **kwargs,
     )  # fmt: skip
-    weights = [
-        weight.value for layers in getattr(reverse, "networks", ()) for layer in layers for weight in layer.weights
-    ]
-    for index, variable in enumerate([*reverse.trainable_variables, *weights]):
-        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [index, 5], dtype=flow.dtype))
+    _move_off_its_start(reverse)
     return flow
+
+
+def _move_off_its_start(reverse):
+    layers = [*getattr(reverse, "layers", ()), *(layer for own in getattr(reverse, "networks", ()) for layer in own)]
+    weights = [weight.value for layer in layers for weight in layer.weights]
+    for index, variable in enumerate([*reverse.trainable_variables, *weights]):
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [index, 5], dtype=reverse.dtype))
+
+
+def annealed(event_size, T, n, reverse, **kwargs):
+    """From q0 to the target in T moves, with a random reverse model."""
+    reverse = REVERSE_OBJECTS[reverse]()
+    flow = AnnealedFlow(event_size, T, n, reverse=reverse, step_size=np.linspace(0.2, 0.3, event_size), **kwargs)
+    _move_off_its_start(reverse)
+    return flow
+
+
+ANNEALED_VARIABLES = {"temperatures": "log_temperature_increments", "refreshment": "logit_kept_momentum"}
 
 
 CATALOGUE: dict[str, Row] = {
@@ -180,6 +198,16 @@ CATALOGUE: dict[str, Row] = {
         )
         for tempering in TEMPERINGS
         for K, per in ((1, "flow"), (2, "step"), (5, "flow"), (5, "step"))
+    },
+    **{
+        f"hamiltonian-untied-{tempering}-K{K}-{per}": Row(
+            partial(hamiltonian, K=K, tempering=tempering, step_size_per=per, momentum_scale="learned", shift=shift),
+            {"logit_step_size", "log_momentum_scale"}
+            | ({"momentum_shift"} if shift else set())
+            | TEMPERING_VARIABLES[tempering],
+            planted=expected_for_sampled,
+        )
+        for tempering, K, per, shift in (("free", 2, "step", True), ("none", 1, "flow", False))
     },
     **{
         f"hvi-{reverse}-T{T}-n{n}": Row(
@@ -198,6 +226,24 @@ CATALOGUE: dict[str, Row] = {
             ("linear", 3, 1, 0.8, {}),
             ("network", 1, 2, "learned", {}),
             ("network", 2, 2, 0.8, {"step_size_per": "step", "adjoint": "checkpoint"}),
+        )
+    },
+    **{
+        f"annealed-{title}-{reverse}-T{T}-n{n}": Row(
+            partial(annealed, T=T, n=n, reverse=reverse, **options),
+            {"logit_step_size"}
+            | {name for option, name in ANNEALED_VARIABLES.items() if options[option] == "learned"}
+            | REVERSE_VARIABLES[reverse],
+            repeats=False,
+            network=reverse == "score",
+            planted=None if reverse == "score" else expected_for_sampled,  # its weights would be too wild
+        )
+        for title, reverse, T, n, options in (
+            ("langevin", "standard", 1, 1, {"refreshment": 0.0, "temperatures": "learned"}),
+            ("uha", "standard", 3, 1, {"refreshment": "learned", "temperatures": "learned"}),
+            ("uha", "standard", 2, 2, {"refreshment": 0.7, "temperatures": "sigmoid", "adjoint": "checkpoint"}),
+            ("ldvi", "score", 2, 1, {"refreshment": "learned", "temperatures": "linear", "step_size_per": "flow"}),
+            ("uha", "linear", 2, 1, {"refreshment": 0.4, "temperatures": [0.3, 1.0]}),
         )
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),

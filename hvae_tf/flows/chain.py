@@ -6,6 +6,10 @@
 It is unbiased for any r_t, any step size and any number of steps: (z_0, v'_1..T) -> (z_T, v_1..T) has unit Jacobian, so
 the mean of exp(log w) is the integral of p(x, z_T) prod_t r_t(v_t | z_t, x), in which every v_t integrates to one, in
 the order 1, ..., T, because z_{t-1} is a function of (z_t, v_t).
+
+A momentum may be refreshed in part: (v_t, xi) -> (v'_{t+1}, u_t), one map that keeps volume too. Then q_t is the
+density of the noise xi, r_t is one of what is let go, u_t, and may know v'_{t+1}; the argument is the same. After the
+last transition all of v_T is let go.
 """
 
 from typing import Any, NamedTuple
@@ -15,13 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.densities import DiagonalGaussian
+from hvae_tf.densities import DiagonalGaussian, Gaussian
 from hvae_tf.dynamics.adjoint import Adjoint, Reversible, get_adjoint
 from hvae_tf.dynamics.integrator import Integrator
 from hvae_tf.dynamics.leapfrog import Leapfrog, PhaseState
 from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.flows.momentum import MomentumDraw, MomentumSource
-from hvae_tf.flows.reverse import ReverseModel, reverse_inputs
+from hvae_tf.flows.reverse_model import ReverseModel, reverse_inputs
 from hvae_tf.flows.step_size import check_max_step_size, logit_step_size_variable
 from hvae_tf.targets.target import Target
 
@@ -35,12 +39,14 @@ class Transition(NamedTuple):
         start: z_{t-1}, and v'_t as its momentum.
         draw: What was drawn, with its density: v'_t, log q_t.
         end: z_t and v_t.
-        reverse: r_t(. | z_t, x).
+        released: u_t ``[..., l]``, what is let go of v_t.
+        reverse: r_t(. | z_t, x), the density of u_t.
     """
 
     start: PhaseState
     draw: MomentumDraw
     end: PhaseState
+    released: tf.Tensor
     reverse: DiagonalGaussian
 
 
@@ -123,7 +129,7 @@ class StochasticFlow(Flow):
 
     def transform(self, target, z, noise=(), q0=None, context=None) -> FlowResult:
         transitions = self.transitions(target, z, noise, q0=q0, context=context)
-        log_reverse = tf.add_n([step.reverse.log_prob(step.end.rho) for step in transitions])
+        log_reverse = tf.add_n([step.reverse.log_prob(step.released) for step in transitions])
         end = transitions[-1].end
         return FlowResult(
             end.z,
@@ -132,7 +138,7 @@ class StochasticFlow(Flow):
             log_reverse - tf.add_n([step.draw.expected_log_prob for step in transitions]),
         )
 
-    def transitions(self, target: Target, z, noise, q0: DiagonalGaussian | None = None, context=None):
+    def transitions(self, target: Target, z, noise, q0: Gaussian | None = None, context=None):
         """The way of the samples, transition by transition; arguments as of `transform`.
 
         Returns:
@@ -143,22 +149,36 @@ class StochasticFlow(Flow):
         """
         self.check_target(target)
         z, noise = self._start(z, noise)
-        state = self.integrator.init(target, z, tf.zeros_like(z))
-        onwards = _Onwards(self.integrator, type(state))
-        shape = (self.num_transitions, self.num_leapfrog_steps, self.event_size)
+        integrator, potential = self._stage(target, q0)
+        state = integrator.init(potential, z, tf.zeros_like(z))
+        onwards = _Onwards(integrator, type(state))
+        starts, draws, ends = [], [], []
+        for t, of_steps in enumerate(self._parameters()):
+            draws.append(self.momentum.draw(t, noise[t], state))
+            starts.append(state._replace(rho=draws[t].value))
+            # the evaluation at z_{t-1} goes with the state: T n + 1 in all
+            state = self.adjoint.scan(potential, onwards, tuple(starts[t]), of_steps)
+            ends.append(state)
+        way = []
+        for t, (start, draw, end) in enumerate(zip(starts, draws, ends, strict=True)):
+            released, momentum, kept = end.rho, tf.zeros_like(z), 0.0
+            if t + 1 < self.num_transitions:
+                released, momentum, kept = draws[t + 1].released, draws[t + 1].value, draws[t + 1].kept
+            inputs = reverse_inputs(end.z, end.grad, q0, context, momentum, kept)
+            way.append(Transition(start, draw, end, released, self.reverse.density(t, inputs)))
+        return way
+
+    def _stage(self, target: Target, q0: Gaussian | None) -> tuple[Integrator, Any]:
+        """The integrator of all transitions, and what it evaluates."""
+        return self.integrator, target
+
+    def _parameters(self) -> list[list]:
+        """The integrator's parameters for each of the n steps of each of the T transitions."""
         eps = self.step_sizes
         if self.step_size_per == "transition":
             eps = eps[:, None]
-        eps = [tf.unstack(of_transition) for of_transition in tf.unstack(tf.broadcast_to(eps, shape))]
-        way = []
-        for t in range(self.num_transitions):
-            draw = self.momentum.draw(t, noise[t], state)
-            start = state._replace(rho=draw.value)
-            # the evaluation at z_{t-1} goes with the state: T n + 1 in all
-            state = self.adjoint.scan(target, onwards, tuple(start), eps[t])
-            inputs = reverse_inputs(state.z, state.grad, q0, context)
-            way.append(Transition(start, draw, state, self.reverse.density(t, inputs)))
-        return way
+        shape = (self.num_transitions, self.num_leapfrog_steps, self.event_size)
+        return [tf.unstack(of_transition) for of_transition in tf.unstack(tf.broadcast_to(eps, shape))]
 
     def _start(self, z, noise):
         """z, and T tensors of noise, of one shape ``[..., l]``."""

@@ -18,16 +18,18 @@ from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.tempered_step import tempered
 from hvae_tf.dynamics.tempering import Tempering, TemperingSchedule, get_tempering
 from hvae_tf.flows.flow import Flow, FlowResult
+from hvae_tf.flows.phase_momentum import LearnedMomentum, PhaseMomentum, TiedMomentum
 from hvae_tf.flows.step_size import check_max_step_size, logit_step_size_variable
 from hvae_tf.targets.target import Target
 
 STEP_SIZE_PER = ("flow", "step")
+MOMENTUM_SCALES = ("tied", "learned")
 PARTS = ("tempering", "integrator", "adjoint")
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
 class HamiltonianFlow(Flow):
-    """(z_0, rho_0) -> (z_K, rho_K), guided by the target's gradient; |det| = beta_0^(l/2).
+    """(z_0, rho_0) -> (z_K, rho_K), guided by the target's gradient; |det| = prod_k alpha_k^l = beta_0^(l/2).
 
     K + 1 gradient evaluations of the target, and the last of them gives log p(x, z_K) too. The defaults are those of
     section 4.2.
@@ -41,6 +43,9 @@ class HamiltonianFlow(Flow):
             `step_sizes`.
         max_step_size: xi, the bound of eps: eps = xi * sigmoid(.).
         step_size_per: ``"flow"``, one eps per dimension shared by all steps, or ``"step"``, one for every step too.
+        momentum_scale: Of rho_0: ``"tied"`` to the tempering, 1/sqrt(beta_0), as in the paper; ``"learned"``, one for
+            each dimension, which starts there. See `hvae_tf.flows.phase_momentum`.
+        shift: Whether the mean that rho_K is held to have is learned, one for each dimension; else it is 0.
         integrator: One step, an `Integrator` that starts from (z, rho), takes eps as its parameter and has z, rho and
             log_joint in its state, `Leapfrog` by default; unit Jacobian is assumed of it.
         adjoint: An `Adjoint`, or ``"backprop"``, ``"checkpoint"`` or ``"reversible"``: what training costs in time and
@@ -63,6 +68,8 @@ class HamiltonianFlow(Flow):
         step_size=0.2,
         max_step_size: float = 0.5,
         step_size_per: str = "flow",
+        momentum_scale: str = "tied",
+        shift: bool = False,
         integrator: Integrator | None = None,
         adjoint: str | Adjoint = "backprop",
         batch_shape=(),
@@ -84,6 +91,16 @@ class HamiltonianFlow(Flow):
         self._logit_step_size = self._step_size_variable(self._initial_step_size)
         self.tempering = get_tempering(tempering)
         self.tempering.build(self.num_leapfrog_steps, self.batch_shape, self.dtype)
+        self.momentum_scale, self.shift = momentum_scale, bool(shift)
+        self.momentum = self._make_momentum()
+
+    def _make_momentum(self) -> PhaseMomentum:
+        arguments = self.event_size, self.batch_shape, self.shift, self.dtype
+        if self.momentum_scale == "tied":
+            return TiedMomentum(*arguments)
+        if self.momentum_scale == "learned":
+            return LearnedMomentum(*arguments, self.schedule())
+        raise ValueError(f"unknown momentum_scale {self.momentum_scale!r}; accepted: {', '.join(MOMENTUM_SCALES)}")
 
     def _step_size_variable(self, step_size) -> tf.Variable:
         shape: tuple[int, ...] = (*self.batch_shape, self.event_size)
@@ -110,14 +127,14 @@ class HamiltonianFlow(Flow):
         if isinstance(noise, tuple):
             raise ValueError(f"noise is {noise!r}; expected a momentum: pass noise=flow.noise(shape, seed)")
         gamma, schedule, size = tf.convert_to_tensor(noise), self.schedule(), self.event_size
-        rho = gamma * schedule.inv_sqrt_beta_0[..., None]  # rho_0 = gamma_0 / sqrt(beta_0)
+        rho, log_rho_0 = self.momentum.draw(gamma, schedule)  # rho_0 = gamma_0 / sqrt(beta_0) where it is tied
         # the bare map takes the schedule anew: the two parts of beta_0's gradient are then rounded as they always were
         state, log_det = self.move(target, z, rho)
-        # N(rho_0 | 0, I/beta_0)
-        log_rho_0 = standard_normal_log_prob(gamma) - size * tf.math.log(schedule.inv_sqrt_beta_0)
-        log_ratio = standard_normal_log_prob(state.rho) - log_rho_0 + log_det  # (6)
-        # with E |gamma_0|^2 = l, and log |det| = l/2 log beta_0, which cancels with the scale of N(rho_0 | 0, I/beta_0)
-        expected_log_ratio = 0.5 * (size - tf.reduce_sum(tf.square(state.rho), axis=-1))  # (12)
+        rho_K = self.momentum.centred(state.rho)
+        log_ratio = standard_normal_log_prob(rho_K) - log_rho_0 + log_det  # (6)
+        # with E |gamma_0|^2 = l
+        expected_log_ratio = 0.5 * (size - tf.reduce_sum(tf.square(rho_K), axis=-1))  # (12)
+        expected_log_ratio += self.momentum.log_volume(log_det)  # 0 where the momentum is tied
         return FlowResult(state.z, state.log_joint, log_ratio, expected_log_ratio)
 
     def move(self, target: Target, z: tf.Tensor, rho: tf.Tensor) -> tuple[Any, tf.Tensor]:
@@ -176,9 +193,12 @@ class HamiltonianFlow(Flow):
         return tuple(tf.ensure_shape(tf.broadcast_to(tensor, shape), known) for tensor in start.values())
 
     def diagnostics(self) -> dict[str, tf.Tensor]:
-        """eps, 1/sqrt(beta_0) and the alphas, ``[K, *batch]``, as they stand."""
-        inv_sqrt_beta_0, alphas = self.schedule()
-        return {"step_sizes": self.step_sizes, "inv_sqrt_beta_0": inv_sqrt_beta_0, "alphas": tf.stack(alphas)}
+        """eps, 1/sqrt(beta_0) and the alphas, ``[K, *batch]``, as they stand; s where it is learned."""
+        schedule = self.schedule()
+        found = {"inv_sqrt_beta_0": schedule.inv_sqrt_beta_0, "alphas": tf.stack(schedule.alphas)}
+        if self.momentum_scale == "learned":
+            found["momentum_scale"] = self.momentum.scale(schedule)
+        return {"step_sizes": self.step_sizes} | found
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
@@ -186,6 +206,8 @@ class HamiltonianFlow(Flow):
             "step_size": self._initial_step_size.tolist(),
             "max_step_size": self.max_step_size,
             "step_size_per": self.step_size_per,
+            "momentum_scale": self.momentum_scale,
+            "shift": self.shift,
             "batch_shape": list(self.batch_shape),
             **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
         }

@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from hvae_tf.flows.chain import StochasticFlow
 from hvae_tf.flows.momentum import get_momentum
-from hvae_tf.flows.reverse import ReverseModel, get_reverse
+from hvae_tf.flows.reverse import get_reverse
+from hvae_tf.flows.reverse_model import ReverseModel
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -22,7 +23,8 @@ class HVIFlow(StochasticFlow):
         max_step_size: xi, the bound of eps.
         momentum_scale: s of q_t = N(0, diag s^2): ``"learned"``, from 1; a number or an array, fixed; or a
             `MomentumSource`.
-        reverse: ``"network"``, ``"linear"``, ``"standard"``, or a `ReverseModel`, see `hvae_tf.flows.reverse`.
+        reverse: ``"network"``, ``"linear"``, ``"standard"`` or ``"score"``, or a `ReverseModel`, see
+            `hvae_tf.flows.reverse`.
         dtype: Floating type of parameters and samples.
         **options: What else `StochasticFlow` takes: `step_size_per`, `integrator`, `adjoint`.
 

@@ -1,4 +1,9 @@
-"""Where a stochastic flow takes its momenta from: q_t(v'), drawn at the start of each transition."""
+"""Where a stochastic flow takes its momenta from: what is drawn at the start of each transition, and what is let go.
+
+A source maps the momentum v that comes in, and noise, to the momentum v' that the transition starts with, and to what
+it lets go of v, u: a map of (v, noise) that keeps volume, up to the scale that its density holds. `GaussianMomentum`
+lets go of all of v; `hvae_tf.flows.refreshment` of a part.
+"""
 
 import abc
 from typing import NamedTuple
@@ -16,14 +21,19 @@ class MomentumDraw(NamedTuple):
     """What was drawn.
 
     Attributes:
-        value: ``[..., l]``, v'.
-        log_prob: ``[...]``, log q_t(v').
-        expected_log_prob: ``[...]``, or broadcasting with it: its mean over v' where that has a closed form.
+        value: ``[..., l]``, v', which the transition starts with.
+        log_prob: ``[...]``, log q_t of what is new: v' itself, or the noise that refreshes a part of v.
+        expected_log_prob: ``[...]``, or broadcasting with it: its mean where that has a closed form.
+        released: ``[..., l]``, u, what is let go of the momentum that came in; the reverse model of the transition
+            before is a density of it.
+        kept: ``[]``, eta, the share of the momentum that came in which v' keeps; 0 where v' is all new.
     """
 
     value: tf.Tensor
     log_prob: tf.Tensor
     expected_log_prob: tf.Tensor
+    released: tf.Tensor
+    kept: tf.Tensor | float = 0.0
 
 
 class MomentumSource(FlowPart):
@@ -31,7 +41,7 @@ class MomentumSource(FlowPart):
 
     @abc.abstractmethod
     def draw(self, t: int, noise: tf.Tensor, state: PhaseState) -> MomentumDraw:
-        """Draws v' at the start of transition t.
+        """Draws v' at the start of transition t; before the first there is nothing to let go of.
 
         Args:
             t: 0, ..., T - 1.
@@ -81,7 +91,7 @@ class GaussianMomentum(MomentumSource):
     def draw(self, t, noise, state):
         scale = self.scales[t]
         density = DiagonalGaussian(tf.zeros_like(scale), scale)
-        return MomentumDraw(scale * noise, density.log_prob_of_noise(noise), -density.entropy())
+        return MomentumDraw(scale * noise, density.log_prob_of_noise(noise), -density.entropy(), state.rho)
 
     def get_config(self):
         return {"scale": self._initial_scale.tolist(), "learned": self.learned}

@@ -1,13 +1,7 @@
-"""Reverse models: r_t(v | z, x), what a stochastic flow holds the momentum v at the end of a transition to have been.
+"""Reverse models of a stochastic flow; what they have in common is in `hvae_tf.flows.reverse_model`."""
 
-Any normalised density of v makes a valid bound; the nearer it is to the flow's own q(v | z, x), the tighter the bound:
-
-    ELBO(q(z_T | x)) - bound = E KL( q(v_1..T | z_T, x) || r )      (Salimans, Kingma & Welling 2015)
-"""
-
-import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,42 +9,9 @@ import tensorflow as tf
 from hvae_tf.checks import check_count, check_seed
 from hvae_tf.configured import resolve
 from hvae_tf.densities import DiagonalGaussian
-from hvae_tf.flows.parts import FlowPart
+from hvae_tf.flows.reverse_model import SEES, ReverseModel, check_sees, input_width, joined
+from hvae_tf.flows.score import ScoreReverse
 from hvae_tf.networks.initial import REVERSE, glorot_uniform
-
-SEES = ("z", "grad", "context")
-
-
-class ReverseInputs(NamedTuple):
-    """What a reverse model may read: where the transition ended, but not the momentum there.
-
-    z and the gradient are in units of q0 where the flow is given one, as every model gives it: how many of its standard
-    deviations z lies from its mean. So one set of numbers, or one network, serves all x.
-
-    Attributes:
-        z: ``[..., l]``, (z_t - mean) / standard deviation.
-        grad: ``[..., l]``, the gradient of log p(x, z) there, times the standard deviation.
-        context: ``[B, c]``, what the encoder says of x, or None.
-    """
-
-    z: tf.Tensor
-    grad: tf.Tensor
-    context: tf.Tensor | None
-
-
-def reverse_inputs(z, grad, q0: DiagonalGaussian | None, context) -> ReverseInputs:
-    """What a reverse model reads of z and the gradient there ``[..., l]``: in units of q0, if there is one."""
-    if q0 is None:
-        return ReverseInputs(z, grad, context)
-    return ReverseInputs((z - q0.mean) / q0.standard_deviation, grad * q0.standard_deviation, context)
-
-
-class ReverseModel(FlowPart):
-    """The densities r_t of a flow's transitions."""
-
-    @abc.abstractmethod
-    def density(self, t: int, inputs: ReverseInputs) -> DiagonalGaussian:
-        """r_t(. | z, x), of tensors that broadcast with ``[..., l]``; t = 0, ..., T - 1."""
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -92,7 +53,8 @@ class NetworkReverse(ReverseModel):
     Args:
         hidden_units: Units of each hidden layer.
         activation: Of the hidden layers, a name that Keras knows. A bounded one keeps the scales bounded.
-        sees: What it reads, some of ``"z"``, ``"grad"`` (which is at hand, and costs no evaluation) and ``"context"``.
+        sees: What it reads, some of ``"z"``, ``"grad"`` (which is at hand, and costs no evaluation), ``"context"`` and
+            ``"momentum"``, with which the flow goes on.
         seed: The initial weights of the hidden layers (Glorot uniform) are a function of it.
 
     Attributes:
@@ -107,9 +69,7 @@ class NetworkReverse(ReverseModel):
         units = (hidden_units,) if isinstance(hidden_units, int) else tuple(hidden_units)
         self.hidden_units = tuple(check_count(f"hidden_units[{i}]", entry) for i, entry in enumerate(units))
         self.activation = keras.activations.serialize(keras.activations.get(activation))
-        self.sees = (sees,) if isinstance(sees, str) else tuple(sees)
-        if not self.sees or not set(self.sees) <= set(SEES) or len(set(self.sees)) < len(self.sees):
-            raise ValueError(f"sees is {sees!r}; expected some of {', '.join(SEES)}, each once")
+        self.sees = check_sees(sees)
         self.seed = check_seed("seed", seed)
 
     def build(self, num_transitions, event_size, dtype=tf.float32):
@@ -119,8 +79,7 @@ class NetworkReverse(ReverseModel):
 
     def _network(self, glorot) -> list[keras.layers.Layer]:
         size = self.event_size
-        widths = {"z": size, "grad": size, "context": 2 * size}
-        inputs = sum(widths[name] for name in self.sees)
+        inputs = input_width(self.sees, size)
         layers = []
         for units in self.hidden_units:
             layers.append(
@@ -133,27 +92,11 @@ class NetworkReverse(ReverseModel):
         return layers
 
     def density(self, t, inputs):
-        h = tf.concat(self._seen(inputs), axis=-1)
+        h = joined(inputs, self.sees, self.event_size)
         for layer in self.networks[t]:
             h = layer(h)
         mean, log_scale = tf.split(h, 2, axis=-1)
         return DiagonalGaussian(mean, tf.exp(log_scale))
-
-    def _seen(self, inputs: ReverseInputs) -> list[tf.Tensor]:
-        seen = []
-        for name in self.sees:
-            part = getattr(inputs, name)
-            if name == "context":
-                if part is None or part.shape[-1] != 2 * self.event_size:
-                    found = "no context" if part is None else f"a context of shape {part.shape}"
-                    raise ValueError(
-                        f"the reverse network sees a context [B, {2 * self.event_size}], the flow was given {found}"
-                        ': pass context, or build it with NetworkReverse(sees=("z", "grad"))'
-                    )
-                shape = tf.concat([tf.shape(inputs.z)[:-1], tf.shape(part)[-1:]], axis=0)
-                part = tf.ensure_shape(tf.broadcast_to(part, shape), [*inputs.z.shape[:-1], part.shape[-1]])
-            seen.append(part)
-        return seen
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -168,6 +111,7 @@ REVERSE_MODELS: dict[str, Callable[[], ReverseModel]] = {
     "network": NetworkReverse,
     "linear": LinearReverse,
     "standard": StandardReverse,
+    "score": ScoreReverse,
 }
 
 

@@ -30,7 +30,8 @@ class HVAE(FlowVAE):
         gradient: ``"standard"`` or ``"path"``, see `FlowVAE`.
         name: Of the model.
         dtype: Its policy, as for `keras.Model`.
-        **flow_options: What else `HamiltonianFlow` takes: `step_size`, `step_size_per`, `adjoint`, ...
+        **flow_options: What else `HamiltonianFlow` takes: `step_size`, `step_size_per`, `momentum_scale`,
+            `adjoint`, ...
 
     Raises:
         ValueError: See `FlowVAE` and `HamiltonianFlow`.

@@ -157,7 +157,9 @@ def maximum_likelihood(statistics: GaussianStatistics) -> MaximumLikelihood:
     return MaximumLikelihood(mean, tf.sqrt(v))
 
 
-def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule):
+def hamiltonian_gap(
+    statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule, *, momentum_scale=None, shift=None
+):
     """What each dimension takes from the evidence in the Hamiltonian ELBO with q0 = N(0, I): ``[..., d]``, nats, >= 0.
 
     The posterior is Gaussian, so every leapfrog step is linear in (z - m*, rho), dimension by dimension. With
@@ -165,12 +167,17 @@ def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes
 
         1/2 [lam C11 + C22 + lam u1^2 + u2^2 - 2 - log lam].
 
+    With a momentum that is not tied to the tempering, of scale s, 1/beta_0 becomes s^2, and sum_k log alpha_k + log s
+    is taken off; with a shift nu, u2 becomes u2 - nu.
+
     Args:
         statistics: Of the data D.
         delta: ``[..., d]``.
         log_sigma: ``[..., d]``.
         step_sizes: K tensors ``[..., d]``: eps of each step.
         schedule: `TemperingSchedule` with tensors ``[...]``.
+        momentum_scale: ``[..., d]``, s; None where it is tied.
+        shift: ``[..., d]``, nu; None where it is 0.
     """
     n, mean, _ = statistics
     n_precision = n * tf.exp(-2.0 * log_sigma)
@@ -187,13 +194,63 @@ def hamiltonian_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes
             alpha * (lower * m11 + diagonal * m21),
             alpha * (lower * m12 + diagonal * m22),
         )
-    momentum_variance = tf.square(schedule.inv_sqrt_beta_0)[..., None]
+    scale = schedule.inv_sqrt_beta_0[..., None] if momentum_scale is None else momentum_scale
+    momentum_variance = tf.square(scale)
     c11 = tf.square(m11) + tf.square(m12) * momentum_variance
     c22 = tf.square(m21) + tf.square(m22) * momentum_variance
-    return 0.5 * (lam * c11 + c22 + lam * tf.square(m11 * m_star) + tf.square(m21 * m_star) - 2.0 - tf.math.log(lam))
+    u2 = m21 * m_star if shift is None else m21 * m_star + shift
+    gap = 0.5 * (lam * c11 + c22 + lam * tf.square(m11 * m_star) + tf.square(u2) - 2.0 - tf.math.log(lam))
+    if momentum_scale is None:
+        return gap
+    log_alphas = tf.add_n([tf.math.log(alpha) for alpha in schedule.alphas])
+    return gap - tf.math.log(momentum_scale) - log_alphas[..., None]
 
 
 def exact_hamiltonian_elbo(statistics: GaussianStatistics, delta, log_sigma, step_sizes, schedule):
     """The Hamiltonian ELBO with q0 = N(0, I) in closed form: ``[...]``, in nats; arguments as `hamiltonian_gap`."""
     gap = hamiltonian_gap(statistics, delta, log_sigma, step_sizes, schedule)
     return evidence(statistics, delta, log_sigma) - tf.reduce_sum(gap, axis=-1)
+
+
+def annealed_gap(statistics: GaussianStatistics, delta, log_sigma, step_sizes, temperatures, kept):
+    """What each dimension takes from the evidence in the bound of an `AnnealedFlow` from N(0, I): ``[..., d]``, nats.
+
+    With r = N(0, I). Every pi_b is Gaussian, of precision lam_b = 1 - b + b lam about b lam m*/lam_b, so mean and
+    covariance of (z, rho) go through refreshments and steps in closed form, and the gap is
+
+        1/2 [lam (Var z_T + (E z_T - m*)^2) - log lam - 1] + 1/2 sum_t (E rho_t^2 - E rho'_t^2).
+
+    Args:
+        statistics: Of the data D.
+        delta: ``[..., d]``.
+        log_sigma: ``[..., d]``.
+        step_sizes: For each of T transitions a list of n tensors ``[..., d]``: eps of each step.
+        temperatures: b_1..b_T.
+        kept: eta, what each transition but the first keeps of the momentum.
+    """
+    n, mean, _ = statistics
+    n_precision = n * tf.exp(-2.0 * log_sigma)
+    lam = 1.0 + n_precision
+    m_star = n_precision * (mean - delta) / lam
+    kept = tf.convert_to_tensor(kept, m_star.dtype)
+    z, rho = tf.zeros_like(m_star), tf.zeros_like(m_star)  # the means
+    zz, zr, rr = tf.ones_like(lam), tf.zeros_like(lam), tf.ones_like(lam)  # the covariance
+    gained = tf.zeros_like(m_star)  # sum of E rho_t^2 - E rho'_t^2
+    for t, (of_steps, b) in enumerate(zip(step_sizes, temperatures, strict=True)):
+        if t > 0:
+            rho, zr, rr = kept * rho, kept * zr, 1.0 + tf.square(kept) * (rr - 1.0)
+        gained -= rr + tf.square(rho)
+        lam_b = 1.0 - b + b * lam
+        centre = b * lam * m_star / lam_b
+        for eps in of_steps:
+            h = tf.square(eps) * lam_b
+            diagonal, lower = 1.0 - 0.5 * h, -eps * lam_b * (1.0 - 0.25 * h)
+            offset = z - centre
+            z, rho = centre + diagonal * offset + eps * rho, lower * offset + diagonal * rho
+            zz, zr, rr = (
+                tf.square(diagonal) * zz + 2.0 * diagonal * eps * zr + tf.square(eps) * rr,
+                diagonal * lower * zz + (tf.square(diagonal) + eps * lower) * zr + diagonal * eps * rr,
+                tf.square(lower) * zz + 2.0 * lower * diagonal * zr + tf.square(diagonal) * rr,
+            )
+        gained += rr + tf.square(rho)
+    return 0.5 * (lam * (zz + tf.square(z - m_star)) - tf.math.log(lam) - 1.0 + gained)

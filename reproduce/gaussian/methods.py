@@ -114,8 +114,12 @@ class Hamiltonian(Method):
         schedule = TemperingSchedule(
             tf.cast(inv_sqrt_beta_0, tf.float64), tuple(tf.cast(alpha, tf.float64) for alpha in alphas)
         )
-        gap = gaussian.hamiltonian_gap(statistics, delta, log_sigma, step_sizes, schedule)
+        gap = gaussian.hamiltonian_gap(statistics, delta, log_sigma, step_sizes, schedule, **self.of_momentum(flow))
         return gaussian.evidence(statistics, delta, log_sigma) - self._masked_sum(gap)
+
+    def of_momentum(self, flow: HamiltonianFlow) -> dict[str, tf.Tensor]:
+        """What the closed form must be told of a momentum that is not tied to the tempering."""
+        return {}
 
     def optimal_elbo(self, group, log_sigma):
         return best_hamiltonian_elbo(self, group, log_sigma)

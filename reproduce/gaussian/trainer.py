@@ -27,14 +27,17 @@ class Trainer:
         config: The protocol.
         seed: Of the noise and of the method's initial values.
         released: Whether the released code's errors in this method, if any, are to be kept.
+        make: Makes the method, of these arguments.
     """
 
-    def __init__(self, method: str, group: Group, config: GaussianConfig, seed: int, released: bool = False):
+    def __init__(
+        self, method: str, group: Group, config: GaussianConfig, seed: int, released: bool = False, make=make_method
+    ):
         self.name, self.config, self.seed = method, config, seed
         shape = self.shape = group.mask.shape
         self.delta = tf.Variable(np.zeros(shape, np.float32), name="delta")
         self.log_sigma = tf.Variable(np.full(shape, config.initial_log_sigma, np.float32), name="log_sigma")
-        self.method = make_method(method, group, config, seed, released)
+        self.method = make(method, group, config, seed, released)
         self.variables = [self.delta, self.log_sigma, *self.method.trainable_variables]
         # RMSProp as TensorFlow 1 has it, which the paper's runs used: epsilon 1e-10, a mean square that starts at one
         self.optimizer = keras.optimizers.RMSprop(config.learning_rate, rho=0.9, epsilon=1e-10)
@@ -91,9 +94,8 @@ class Trainer:
         if not np.all(np.isfinite(elbo)):
             bad = np.flatnonzero(~np.isfinite(elbo))
             runs = ", ".join(f"d={self.group.runs[i][0]} data set {self.group.runs[i][1]}" for i in bad)
-            raise Diverged(
-                f"{LINES[self.name].label}: the ELBO is not finite after {self.iteration} iterations ({runs})"
-            )
+            label = LINES[self.name].label if self.name in LINES else self.name
+            raise Diverged(f"{label}: the ELBO is not finite after {self.iteration} iterations ({runs})")
         return elbo
 
     # -------------------------------------------------------------------------------------------- exact quantities

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hvae_tf import (
     TEMPERINGS,
+    AnnealedFlow,
     DiagonalGaussian,
     FlowResult,
     GaussianOffsetTarget,
@@ -20,7 +21,7 @@ from hvae_tf import (
     log_weight,
 )
 from hvae_tf.densities import standard_normal_log_prob
-from hvae_tf.flows.reverse import reverse_inputs
+from hvae_tf.flows.reverse_model import reverse_inputs
 from hvae_tf.targets.gaussian import GaussianStatistics, evidence, posterior, sufficient_statistics
 from tests.catalogue import CATALOGUE, hamiltonian, hvi, make
 
@@ -213,6 +214,39 @@ def test_errors_in_a_stochastic_flow_are_seen(wrong, T, seed):
     if (wrong, T) == (ReverseAtDrawnMomentum, 2):
         pytest.skip("its weights are too wild for an error bar")
     assert stochastic_deviation(wrong, T, seed) > 5.0
+
+
+class WrongAnnealed(AnnealedFlow):
+    """An annealed flow whose ratio is what `log_ratio` makes of a transition."""
+
+    def transform(self, target, z, noise=(), q0=None, context=None):
+        way = self.transitions(target, z, noise, q0=q0, context=context)
+        ratio = tf.add_n([self.log_ratio(step) for step in way])
+        return FlowResult(way[-1].end.z, way[-1].end.log_joint, ratio, ratio)
+
+    def log_ratio(self, step):
+        return step.reverse.log_prob(step.released) - step.draw.log_prob
+
+
+class WholeMomentumLetGo(WrongAnnealed):
+    """The reverse density of all of v_t, where a part of it goes on."""
+
+    def log_ratio(self, step):
+        return step.reverse.log_prob(step.end.rho) - step.draw.log_prob
+
+
+class MomentumTakenForNoise(WrongAnnealed):
+    """The forward density of v'_t, where it is that of the noise; what is let go judged rightly."""
+
+    def log_ratio(self, step):
+        return step.reverse.log_prob(step.released) - standard_normal_log_prob(step.start.rho)
+
+
+@pytest.mark.parametrize("wrong", [WrongAnnealed, *WrongAnnealed.__subclasses__()])
+def test_errors_in_a_partial_refreshment_are_seen(wrong, seed):
+    options = {"refreshment": 0.4, "step_size": 0.4, "temperatures": "linear", "dtype": tf.float64}
+    found = deviation(make_problem(1, seed), wrong(1, 3, **options), seed)
+    assert (found < 5.0) == (wrong is WrongAnnealed)
 
 
 def without_half(problem):
