@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
-from reproduce.refinement.cells import CELLS, PRESETS, Run  # noqa: E402
+from reproduce.judged.protocol import Run  # noqa: E402
+from reproduce.refinement.cells import CELLS, PRESETS  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -66,39 +67,16 @@ def work(args) -> dict[str, str]:
     """Does what is missing; gives what went wrong, by run."""
     import tensorflow as tf
 
-    from hvae_tf.runs import InlineExecutor, run_all
-    from reproduce.mnist.work import available_cores
+    from reproduce.judged.work import Settings, do_runs
     from reproduce.refinement.factor_analysis import Study
-    from reproduce.refinement.work import (
-        RefinementTask,
-        Settings,
-        count_active_units_beside,
-        make_exact,
-        records_of,
-    )  # fmt: skip
-    from reproduce.table1 import take_cores
-    from reproduce.workers import run_side_by_side
+    from reproduce.refinement.work import count_active_units_beside, make_exact
 
     tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
-    store = records_of(args.out)
-    settings = Settings(args.settings, args.out, args.data_dir)
-    runs = [run for run in args.runs if args.force or not RefinementTask(run, settings).done(store)]
-    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs) or 1)
-    cores = (args.cores or 1) if processes > 1 else take_cores(args.cores)
-    settings = dataclasses.replace(settings, cores=cores, verbose=0 if processes > 1 else args.verbose)
+    settings = Settings(args.settings, args.out, args.data_dir, verbose=args.verbose)
     say = (lambda text: print(text, flush=True)) if args.verbose else (lambda text: None)
     if args.settings.exact:
         make_exact(args.out, Study(), args.force, say)
-    failures = {}
-    if runs:
-        settings.data()  # what is wrong with it is said once, before anything is started
-        tasks = [RefinementTask(run, settings) for run in runs]
-        if processes > 1:
-            say(f"{len(tasks)} runs to do, {processes} at once; records go to {args.out}")
-            quiet = not args.verbose
-            failures = run_side_by_side(tasks, store, processes, cores=cores, force=args.force, quiet=quiet)
-        else:
-            failures = run_all(tasks, store, InlineExecutor(), force=args.force)
+    failures = do_runs(args.runs, settings, processes=args.processes, cores=args.cores, force=args.force)
     count_active_units_beside(settings, args.table1)
     return failures
 
