@@ -9,7 +9,6 @@ nothing that is maximised here is a bound. Writes report.md with a verdict on ea
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -18,8 +17,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, names_of, positive  # noqa: E402
-from reproduce.refinement.cells import CELLS, PRESETS, Run  # noqa: E402
+from reproduce.cli import answer, folder  # noqa: E402
+from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
+from reproduce.refinement.cells import CELLS, PRESETS  # noqa: E402
+
+RESULTS = ROOT / "results" / "hmc_vae"
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -27,78 +29,28 @@ def parse(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
-    add("--cells", type=names_of(CELLS), metavar="A,B", help=f"some of: {', '.join(CELLS)}")
-    add("--seeds", type=integers("seeds", 0), default=(0,), metavar="N,N", help="seeds of every cell (default: 0)")
-    add("--epochs", type=positive, metavar="N", help="of each training (default: the preset's)")
-    add("--images", type=positive, metavar="N", help="first test images that are judged (default: the preset's)")
-    add("--limit", type=positive, metavar="N", help="first images of each split, for a trial; labelled as such")
-    add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
-    add("--out", type=folder, metavar="DIR", help="output folder (default: results/hmc_vae/PRESET)")
-    add("--processes", type=positive, metavar="N", help="runs side by side (default: 1 with --cores, else one a core)")
-    add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add_arguments(parser, CELLS, RESULTS)
     add("--table1", type=folder, metavar="DIR", default=ROOT / "results/table1/budget", help="runs of Table 1 beside")
     add("--judge", type=folder, metavar="DIR", default=ROOT / "results/judge/standard", help="the judge's of those")
-    add("--report-only", action="store_true", help="train nothing; make the report from the records")
-    add("--force", action="store_true", help="do again what is asked for, from the start")
-    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
     args = parser.parse_args(argv)
-    preset = PRESETS[args.preset]
-    changes = {"max_epochs": args.epochs, "limit": args.limit and (args.limit,) * 3}
-    args.settings = dataclasses.replace(
-        preset,
-        protocol=dataclasses.replace(preset.protocol, **{k: v for k, v in changes.items() if v is not None}),
-        judge=_judge(preset.judge, args.images),
-    )
-    args.runs = [Run(cell, seed) for seed in args.seeds for cell in args.cells or preset.cells]
-    args.out = args.out or ROOT / "results" / "hmc_vae" / args.preset
+    settle(args, PRESETS[args.preset], RESULTS)
     return args
-
-
-def _judge(preset, images: int | None):
-    """The judge's preset with this many test images, and no more of anything else."""
-    if images is None:
-        return preset
-    amounts = {name: min(count, images) for name, count in preset.amounts().items()}
-    return dataclasses.replace(preset, **amounts | {"images": images})
 
 
 def work(args) -> dict[str, str]:
     """Does what is missing; gives what went wrong, by run."""
     import tensorflow as tf
 
-    from hvae_tf.runs import InlineExecutor, run_all
-    from reproduce.mnist.work import available_cores
+    from reproduce.judged.work import Settings, do_runs
     from reproduce.refinement.factor_analysis import Study
-    from reproduce.refinement.work import (
-        RefinementTask,
-        Settings,
-        count_active_units_beside,
-        make_exact,
-        records_of,
-    )  # fmt: skip
-    from reproduce.table1 import take_cores
-    from reproduce.workers import run_side_by_side
+    from reproduce.refinement.work import count_active_units_beside, make_exact
 
     tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
-    store = records_of(args.out)
-    settings = Settings(args.settings, args.out, args.data_dir)
-    runs = [run for run in args.runs if args.force or not RefinementTask(run, settings).done(store)]
-    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs) or 1)
-    cores = (args.cores or 1) if processes > 1 else take_cores(args.cores)
-    settings = dataclasses.replace(settings, cores=cores, verbose=0 if processes > 1 else args.verbose)
+    settings = Settings(args.settings, args.out, args.data_dir, verbose=args.verbose)
     say = (lambda text: print(text, flush=True)) if args.verbose else (lambda text: None)
     if args.settings.exact:
         make_exact(args.out, Study(), args.force, say)
-    failures = {}
-    if runs:
-        settings.data()  # what is wrong with it is said once, before anything is started
-        tasks = [RefinementTask(run, settings) for run in runs]
-        if processes > 1:
-            say(f"{len(tasks)} runs to do, {processes} at once; records go to {args.out}")
-            quiet = not args.verbose
-            failures = run_side_by_side(tasks, store, processes, cores=cores, force=args.force, quiet=quiet)
-        else:
-            failures = run_all(tasks, store, InlineExecutor(), force=args.force)
+    failures = do_runs(args.runs, settings, processes=args.processes, cores=args.cores, force=args.force)
     count_active_units_beside(settings, args.table1)
     return failures
 
@@ -110,25 +62,9 @@ def main(argv=None) -> int:
 
 def make_report(args) -> int:
     """Does what is missing, then writes the report; gives the exit status."""
-    import hvae_tf
-    from hvae_tf.runs import RecordError
     from reproduce.refinement.report import write_report
 
-    failures = {}
-    try:
-        if not args.report_only:
-            failures = work(args)
-        for path in write_report(args.out, args.table1, args.judge):
-            print(path)
-    except (
-        RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, RuntimeError,
-        ValueError,
-    ) as error:  # fmt: skip
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for name, failure in failures.items():
-        print(f"failed: {name}: {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return report_after(args, work, lambda: write_report(args.out, args.table1, args.judge))
 
 
 if __name__ == "__main__":

@@ -3,32 +3,51 @@
 import dataclasses
 
 from reproduce.configs import TABLE1_PRESETS
-from reproduce.judging.presets import JUDGE_PRESETS, JudgePreset
+from reproduce.judged.protocol import Cell, Preset, Protocol
+from reproduce.judging.presets import JUDGE_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
-    """One model, whatever its seed.
+class RefinedCell(Cell):
+    """A VAE whose decoder learns from refined latents, or one of those that it is held against.
 
     Attributes:
         num_moves: M; 0 without refinement.
         num_leapfrog_steps: L of each move; of the flow, where there is no refinement; 0 for the VAE.
         shear: Whether A stands in front of the decoder.
-        label: What a reader calls it.
     """
 
-    num_moves: int
-    num_leapfrog_steps: int
-    shear: bool
-    label: str
+    num_moves: int = 0
+    num_leapfrog_steps: int = 0
+    shear: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        return 1 + max(self.num_moves, 1) * self.num_leapfrog_steps
+
+    def make(self, encoder, decoder, protocol, seed):
+        import hvae_tf
+
+        if self.num_moves:
+            return hvae_tf.HMCVAE(
+                encoder, decoder, self.num_moves, self.num_leapfrog_steps, shear=self.shear,
+                step_size=protocol.step_size, target_acceptance=protocol.target_acceptance,
+                warm_up_steps=protocol.warm_up_steps, seed=seed,
+            )  # fmt: skip
+        if self.num_leapfrog_steps:
+            return hvae_tf.HVAE(
+                encoder, decoder, self.num_leapfrog_steps, tempering="free", step_size=protocol.hvae_step_size,
+                step_size_per="step", seed=seed,
+            )  # fmt: skip
+        return hvae_tf.VAE(encoder, decoder, seed=seed)
 
 
 CELLS = {
-    "vae": Cell(0, 0, False, "VAE"),
-    "k5-free": Cell(0, 5, False, "HVAE, K = 5, free tempering"),
+    "vae": RefinedCell("VAE"),
+    "k5-free": RefinedCell("HVAE, K = 5, free tempering", num_leapfrog_steps=5),
     **{
-        f"m{m}-l5{'-shear' if shear else ''}": Cell(
-            m, 5, shear, f"HMC-VAE, M = {m}, L = 5{', with A' if shear else ''}"
+        f"m{m}-l5{'-shear' if shear else ''}": RefinedCell(
+            f"HMC-VAE, M = {m}, L = 5{', with A' if shear else ''}", m, 5, shear
         )
         for m in (1, 5)
         for shear in (False, True)
@@ -38,53 +57,31 @@ REFINED = tuple(name for name, cell in CELLS.items() if cell.num_moves)
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class RefinementProtocol(Protocol):
     """How every cell is trained; one protocol for all of a table.
 
     Attributes:
-        dataset: ``"mnist"``, another TFDS image set, or ``"digits"``.
-        limit: First images of each split to keep (train, validation, test); None: all.
-        max_epochs: Training ends there; the last epoch's weights are judged.
-        batch_size: Images a step.
-        learning_rate: Of Adamax, along a cosine down to zero.
-        latent_size: l.
-        hidden_units: Of the fully connected layers.
-        filters: Of the convolutions; none for dense networks.
         warm_up_steps: First batches without refinement.
         step_size: Initial eps, in units of the encoder's standard deviations.
         target_acceptance: Of the chains.
         hvae_step_size: Initial eps of HVAE.
     """
 
-    dataset: str
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    latent_size: int
-    hidden_units: int
-    filters: tuple[int, ...]
-    warm_up_steps: int
-    limit: tuple[int, int, int] | None = None
+    warm_up_steps: int = 500
     step_size: float = 0.1
     target_acceptance: float = 0.67
     hvae_step_size: float = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
-class Preset:
+class RefinementPreset(Preset):
     """A table.
 
     Attributes:
-        protocol: How its cells are trained.
-        judge: How their decoders are judged.
-        cells: Which are trained.
         beside: Names of runs of Table 1 that stand beside them.
         exact: Whether the problems with known answers belong to it.
     """
 
-    protocol: Protocol
-    judge: JudgePreset
-    cells: tuple[str, ...]
     beside: tuple[str, ...] = ()
     exact: bool = False
 
@@ -92,39 +89,21 @@ class Preset:
 _BUDGET = TABLE1_PRESETS["budget"].config
 
 PRESETS = {
-    "quick": Preset(
-        Protocol("digits", 40, 50, 5e-3, 16, 128, (), 100),
+    "quick": RefinementPreset(
+        RefinementProtocol("digits", 40, 50, 5e-3, 16, 128, (), warm_up_steps=100),
         JUDGE_PRESETS["quick"],
+        CELLS,
         ("vae", "m1-l5", "m5-l5", "m5-l5-shear"),
         exact=True,
     ),
-    "budget": Preset(
-        Protocol(
+    "budget": RefinementPreset(
+        RefinementProtocol(
             _BUDGET.dataset, _BUDGET.max_epochs, _BUDGET.batch_size, _BUDGET.learning_rate, _BUDGET.latent_size,
-            _BUDGET.hidden_units, _BUDGET.filters, 500,
+            _BUDGET.hidden_units, _BUDGET.filters,
         ),
-        dataclasses.replace(JUDGE_PRESETS["standard"], images=400),  # as many as Table 1's models were judged on
+        dataclasses.replace(JUDGE_PRESETS["standard"], images=1000),
+        CELLS,
         REFINED,
-        ("vae-seed0", "vae-seed1", "vae-seed2", "k5-free-seed0", "k5-none-seed0"),
+        beside=("vae-seed0", "vae-seed1", "vae-seed2", "k5-free-seed0", "k5-none-seed0"),
     ),
 }  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One cell trained from one seed."""
-
-    cell: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its record, its model and its pictures."""
-        return f"{self.cell}-seed{self.seed}"
-
-
-def configuration(run: Run, protocol: Protocol) -> dict:
-    """What a training depends on, and what its record is a record of."""
-    cell = dataclasses.asdict(CELLS[run.cell])
-    del cell["label"]
-    return {"cell": run.cell, **cell, **dataclasses.asdict(protocol)}

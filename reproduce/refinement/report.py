@@ -11,10 +11,11 @@ import numpy as np
 
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
+from reproduce.judged.findings import Row, difference
 from reproduce.refinement.cells import CELLS, REFINED
 from reproduce.refinement.factor_analysis import STARTS
 from reproduce.refinement.figures import bias_figure, kl_figure, likelihood_figure, samples_figure
-from reproduce.refinement.findings import Findings, Row, difference, read_findings
+from reproduce.refinement.findings import Findings, read_findings
 from reproduce.tables import fixed, markdown, t_half_width
 
 WIDTH = 80

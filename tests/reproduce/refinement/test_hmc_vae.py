@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from reproduce import hmc_vae
+from reproduce.judged.findings import Row, difference
+from reproduce.judged.training import active_units
+from reproduce.judged.work import Settings
 from reproduce.judging import presets as judging_presets
 from reproduce.judging.presets import Chains
 from reproduce.refinement import cells, work
 from reproduce.refinement.factor_analysis import STARTS, Study, gradient_biases, make_target
-from reproduce.refinement.findings import Row, difference
 from reproduce.refinement.report import verdicts
-from reproduce.refinement.training import active_units
 
 SMALL = Study(moves=(0, 1, 4, 16), leapfrog_steps=(2,), chunks=8, chains=500)
 
@@ -45,7 +46,7 @@ def test_the_bias_without_moves_is_the_elbos(biases):
 
 def row(cell, seed, ais, units=4):
     values = np.asarray(ais, float)
-    return Row(cell, seed, values, values + 1.0, values, 0.01, 0.005, units, 8, {}, 1.0, 1, 5)
+    return Row(cell, cell, seed, values, values + 1.0, values, 0.01, 0.005, units, 8, {}, 1.0, 1, 5)
 
 
 def test_differences_are_paired_by_seed_where_there_are_seeds():
@@ -163,7 +164,7 @@ def test_table_1_s_models_get_their_active_units(tmp_path, monkeypatch):
     monkeypatch.setattr(work, "load_model", lambda path: counted.append(path.name))
     monkeypatch.setattr(work, "active_units", lambda model, x: 7)
     preset = dataclasses.replace(cells.PRESETS["quick"], beside=("vae-seed0", "vae-seed1"))
-    settings = work.Settings(preset, tmp_path / "out")
+    settings = Settings(preset, tmp_path / "out")
     for content, expected in ((b"one", 1), (b"one", 1), (b"two", 2)):
         (tmp_path / "models" / "vae-seed0.keras").write_bytes(content)
         work.count_active_units_beside(settings, tmp_path)

@@ -1,0 +1,61 @@
+"""The family at equal numbers of evaluations of the decoder: VAE, IWAE, HVAE, HVI, UHA, L-MCVAE and HMC-VAE.
+
+    python reproduce/baselines.py                    digits, three seeds, all cells; no download
+    python reproduce/baselines.py --preset budget    MNIST, by the protocol of Table 1's budget preset
+
+Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
+calls on one output folder share the runs out between them. Every decoder is judged by annealed importance sampling.
+Writes report.md, which tells better inference from a better decoder, a table as CSV, and a figure.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reproduce.cli import answer  # noqa: E402
+from reproduce.family.cells import PRESETS  # noqa: E402
+from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
+
+RESULTS = ROOT / "results" / "baselines"
+
+
+def parse(argv=None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
+    add_arguments(parser, PRESETS["quick"].cells, RESULTS)
+    args = parser.parse_args(argv)
+    settle(args, PRESETS[args.preset], RESULTS)
+    return args
+
+
+def work(args) -> dict[str, str]:
+    """Does what is missing; gives what went wrong, by run."""
+    import tensorflow as tf
+
+    from reproduce.judged.work import Settings, do_runs
+
+    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
+    settings = Settings(args.settings, args.out, args.data_dir, verbose=args.verbose)
+    return do_runs(args.runs, settings, processes=args.processes, cores=args.cores, force=args.force)
+
+
+def make_report(args) -> int:
+    """Does what is missing, then writes the report; gives the exit status."""
+    from reproduce.family.report import write_report
+
+    return report_after(args, work, lambda: write_report(args.out, args.settings.cells))
+
+
+def main(argv=None) -> int:
+    """Does what is missing, then writes the report."""
+    return answer(make_report, parse(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

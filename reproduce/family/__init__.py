@@ -1,0 +1,1 @@
+"""The family at equal numbers of gradient evaluations."""

@@ -1,0 +1,114 @@
+"""The relatives that are compared, each at as many evaluations of the decoder for an image and training step."""
+
+import dataclasses
+
+from reproduce.configs import TABLE1_PRESETS
+from reproduce.judged.protocol import Cell, Preset, Protocol
+from reproduce.judging.presets import JUDGE_PRESETS
+
+EVALUATIONS = (6, 11)
+MOVE_STEPS = 5  # L of HMC-VAE
+# where eps starts, if not at 0.2: on a bridge it must be below twice the smallest scale of q0, which starts near 0.04
+STEP_SIZES = {"uha": 0.05, "lmcvae": 0.05, "hmc": 0.1}
+KINDS = ("iwae", "hvae-free", "hvae-none", "hvi", "uha", "lmcvae", "hmc")
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyProtocol(Protocol):
+    """How every cell is trained.
+
+    Attributes:
+        warm_up_steps: First batches that HMC-VAE takes without refinement.
+    """
+
+    warm_up_steps: int = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyCell(Cell):
+    """A member of the family.
+
+    Attributes:
+        kind: ``"vae"``, or one of `KINDS`.
+        steps: K of HVAE, n of HVI (T = 1), T of UHA and L-MCVAE (n = 1), M L of HMC-VAE, draws of IWAE less one.
+        step_size: Initial eps; that of HMC-VAE is in units of the encoder's standard deviations.
+        hidden_units: Of HVI's reverse network.
+    """
+
+    kind: str = "vae"
+    steps: int = 0
+    step_size: float = 0.2
+    hidden_units: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        return self.steps + 1
+
+    def make(self, encoder, decoder, protocol, seed):
+        import hvae_tf
+        from hvae_tf.flows.reverse import NetworkReverse
+
+        options = {"step_size": self.step_size, "step_size_per": "step", "seed": seed}
+        if self.kind.startswith("hvae"):
+            tempering = self.kind.removeprefix("hvae-")
+            return hvae_tf.HVAE(encoder, decoder, self.steps, tempering=tempering, **options)
+        if self.kind == "hvi":
+            reverse = NetworkReverse((self.hidden_units,), seed=seed)
+            del options["step_size_per"]
+            return hvae_tf.HVI(encoder, decoder, 1, self.steps, reverse=reverse, **options)
+        if self.kind in ("uha", "lmcvae"):
+            refreshment = {"refreshment": 0.0} if self.kind == "lmcvae" else {"refreshment": "learned"}
+            return hvae_tf.UHA(encoder, decoder, self.steps, **refreshment, **options)
+        if self.kind == "hmc":
+            return hvae_tf.HMCVAE(
+                encoder, decoder, self.steps // MOVE_STEPS, MOVE_STEPS, shear=False, step_size=self.step_size,
+                warm_up_steps=protocol.warm_up_steps, seed=seed,
+            )  # fmt: skip
+        if self.kind == "iwae":
+            return hvae_tf.IWAE(encoder, decoder, num_samples=self.evaluations, seed=seed)
+        return hvae_tf.VAE(encoder, decoder, seed=seed)
+
+
+def _cell(kind: str, evaluations: int, hidden_units: int) -> FamilyCell:
+    steps = evaluations - 1
+    labels = {
+        "iwae": f"IWAE, {evaluations} draws",
+        "hvae-free": f"HVAE, K = {steps}, free tempering",
+        "hvae-none": f"HVAE, K = {steps}, no tempering",
+        "hvi": f"HVI, n = {steps}, reverse network",
+        "uha": f"UHA, T = {steps}",
+        "lmcvae": f"L-MCVAE, T = {steps}",
+        "hmc": f"HMC-VAE, M = {steps // MOVE_STEPS}, L = {MOVE_STEPS}",
+    }
+    step_size = STEP_SIZES.get(kind, 0.2)
+    return FamilyCell(labels[kind], kind, steps, step_size, hidden_units if kind == "hvi" else 0)
+
+
+def family(hidden_units: int) -> dict[str, FamilyCell]:
+    """All cells by name; the reverse network of HVI has so many units."""
+    cells = {"vae": FamilyCell("VAE")}
+    for evaluations in EVALUATIONS:
+        cells |= {f"{kind}-{evaluations}": _cell(kind, evaluations, hidden_units) for kind in KINDS}
+    return cells
+
+
+_BUDGET = TABLE1_PRESETS["budget"].config
+
+PRESETS = {
+    "quick": Preset(
+        FamilyProtocol("digits", 40, 50, 5e-3, 16, 128, (), warm_up_steps=100),
+        JUDGE_PRESETS["quick"],
+        family(128),
+        tuple(family(128)),
+        seeds=(0, 1, 2),
+    ),
+    "budget": Preset(
+        FamilyProtocol(
+            _BUDGET.dataset, _BUDGET.max_epochs, _BUDGET.batch_size, _BUDGET.learning_rate, _BUDGET.latent_size,
+            _BUDGET.hidden_units, _BUDGET.filters,
+        ),
+        JUDGE_PRESETS["standard"],
+        family(300),
+        tuple(family(300)),
+    ),
+}  # fmt: skip

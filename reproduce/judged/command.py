@@ -1,0 +1,71 @@
+"""The command line that tables of judged models have in common."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from reproduce.cli import folder, integers, names_of, positive
+from reproduce.judged.protocol import Cell, Preset, Run
+
+
+def add_arguments(parser: argparse.ArgumentParser, cells: Mapping[str, Cell], results: Path) -> None:
+    """What all have but ``--preset``; `results` is where the presets' folders go."""
+    add = parser.add_argument
+    add("--cells", type=names_of(cells), metavar="A,B", help=f"some of: {', '.join(cells)}")
+    add("--seeds", type=integers("seeds", 0), metavar="N,N", help="seeds of every cell (default: the preset's)")
+    add("--epochs", type=positive, metavar="N", help="of each training (default: the preset's)")
+    add("--images", type=positive, metavar="N", help="first test images that are judged (default: the preset's)")
+    add("--limit", type=positive, metavar="N", help="first images of each split, for a trial; labelled as such")
+    add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
+    add("--out", type=folder, metavar="DIR", help=f"output folder (default: results/{results.name}/PRESET)")
+    add("--processes", type=positive, metavar="N", help="runs side by side (default: 1 with --cores, else one a core)")
+    add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add("--report-only", action="store_true", help="train nothing; make the report from the records")
+    add("--force", action="store_true", help="do again what is asked for, from the start")
+    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
+
+
+def settle(args: argparse.Namespace, preset: Preset, results: Path) -> None:
+    """Puts the table asked for into ``args.settings``, its runs into ``args.runs``, and fills in ``args.out``."""
+    changes = {"max_epochs": args.epochs, "limit": args.limit and (args.limit,) * 3}
+    args.settings = dataclasses.replace(
+        preset,
+        protocol=dataclasses.replace(preset.protocol, **{k: v for k, v in changes.items() if v is not None}),
+        judge=_judge(preset.judge, args.images),
+    )
+    args.runs = [Run(cell, seed) for seed in args.seeds or preset.seeds for cell in args.cells or preset.names]
+    args.out = args.out or results / args.preset
+
+
+def _judge(preset, images: int | None):
+    """The judge's preset with this many test images, and no more of anything else."""
+    if images is None:
+        return preset
+    amounts = {name: min(count, images) for name, count in preset.amounts().items()}
+    return dataclasses.replace(preset, **amounts | {"images": images})
+
+
+def report_after(
+    args: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, str]], write: Callable[[], list[Path]]
+) -> int:
+    """Does the work, unless it is ``--report-only``, then writes the report; gives the exit status."""
+    import hvae_tf
+    from hvae_tf.runs import RecordError
+
+    failures = {}
+    try:
+        if not args.report_only:
+            failures = work(args)
+        for path in write():
+            print(path)
+    except (
+        RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, RuntimeError,
+        ValueError,
+    ) as error:  # fmt: skip
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, failure in failures.items():
+        print(f"failed: {name}: {failure}", file=sys.stderr)
+    return 1 if failures else 0
