@@ -25,6 +25,7 @@ from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
 from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.hvi import HVI
@@ -76,6 +77,7 @@ __all__ = [
     "PlanarFlow",
     "ReleasedFixedTempering",
     "Reversible",
+    "RiemannianFlow",
     "Target",
     "Tempering",
     "TrainBatches",

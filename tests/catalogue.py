@@ -23,8 +23,10 @@ from hvae_tf import (
     Leapfrog,
     PlanarFlow,
     ReleasedFixedTempering,
+    RiemannianFlow,
 )
 from hvae_tf.densities import standard_normal_log_prob
+from hvae_tf.dynamics.metrics import Dense, Fisher
 from hvae_tf.flows.flow import Flow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
 
@@ -169,6 +171,19 @@ def hvi(event_size, T, n, reverse, momentum_scale="learned", flow=HVIFlow, **kwa
     return flow
 
 
+def riemannian(event_size, metric, tempering="none", dtype=tf.float32, **kwargs):
+    """In float64 its equations are solved to the last digits, which derivatives are taken of."""
+    metric = {
+        "dense": lambda: Dense(np.tril(0.2 * np.ones([event_size] * 2)) + np.eye(event_size)),
+        "mean": lambda: Fisher(at="encoder mean"),
+        "z": lambda: Fisher(at="z"),
+    }[metric]()
+    tolerance = 1e-13 if dtype == tf.float64 else None
+    return RiemannianFlow(
+        event_size, 2, metric, tempering=TEMPERING_OBJECTS[tempering](), tolerance=tolerance, dtype=dtype, **kwargs
+    )
+
+
 CATALOGUE: dict[str, Row] = {
     "identity": Row(lambda event_size, dtype, batch_shape=(): IdentityFlow(event_size, dtype=dtype), set()),
     **{f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)},
@@ -199,6 +214,15 @@ CATALOGUE: dict[str, Row] = {
             ("network", 1, 2, "learned", {}),
             ("network", 2, 2, 0.8, {"step_size_per": "step", "adjoint": "checkpoint"}),
         )
+    },
+    **{
+        f"riemannian-{metric}": Row(
+            partial(riemannian, metric=metric, tempering=tempering, step_size_per=per),
+            {"logit_step_size"} | TEMPERING_VARIABLES[tempering] | ({"packed_metric"} if metric == "dense" else set()),
+            repeats=False,
+            planted=expected_for_sampled,
+        )
+        for metric, tempering, per in (("dense", "fixed", "step"), ("mean", "none", "flow"), ("z", "free", "flow"))
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),

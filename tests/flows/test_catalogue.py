@@ -10,6 +10,7 @@ import tensorflow as tf
 from hvae_tf import DiagonalGaussian, GaussianOffsetTarget, HamiltonianFlow, IdentityFlow, LogDensityTarget, PlanarFlow
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.chain import StochasticFlow
+from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.gaussian import sufficient_statistics
 from tests.catalogue import CATALOGUE, make, planar_beyond_invertible
@@ -26,7 +27,12 @@ def quartic(z):
     return -0.25 * tf.reduce_sum(z**4, axis=-1) - 0.5 * tf.square(tf.reduce_sum(z, axis=-1))
 
 
-TARGET = LogDensityTarget(quartic, SIZE)
+def curvature(z):
+    """A metric of this density, for the flows that ask for one."""
+    return tf.linalg.diag(0.5 + 0.5 * tf.square(z)) + 1.0
+
+
+TARGET = LogDensityTarget(quartic, SIZE, curvature)
 
 
 def arguments(flow, shape, seed):
@@ -85,6 +91,13 @@ def full_map(flow, z, noise, context):
         state, _ = flow.move(TARGET, z, rho_0)
         log_rho_0 = standard_normal_log_prob(noise) - SIZE * tf.math.log(flow.schedule().inv_sqrt_beta_0)
         return [z, rho_0], [state.z, state.rho], standard_normal_log_prob(state.rho) - log_rho_0
+    if isinstance(flow, RiemannianFlow):
+        scale = flow.schedule().inv_sqrt_beta_0
+        q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
+        state, _, failed = flow.move(TARGET, z, noise * scale, q0)
+        assert not np.any(failed)
+        log_rho_0 = standard_normal_log_prob(noise) - SIZE * tf.math.log(scale)
+        return [z, noise * scale], [state.z, state.rho], standard_normal_log_prob(state.rho) - log_rho_0
     if isinstance(flow, StochasticFlow):
         q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
         way = flow.transitions(TARGET, z, noise, q0, context)
