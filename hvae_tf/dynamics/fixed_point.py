@@ -17,7 +17,7 @@ class FixedPoint(NamedTuple):
     Attributes:
         x: ``[..., l]``; where it failed, the last point that was finite.
         failed: ``[...]``, bool.
-        iterations: Scalar int32, how often f was evaluated: as often as the slowest sample needed.
+        iterations: ``[...]``, int32, how often f was evaluated for this sample's sake.
     """
 
     x: tf.Tensor
@@ -52,22 +52,23 @@ def fixed_point(
     def sound(x):
         return tf.reduce_all(tf.math.is_finite(x), axis=-1)
 
-    def iterate(i, x, active, failed):
+    def iterate(i, x, active, failed, count):
         new = tf.stop_gradient(function(x))
         new.set_shape(x.shape)
         step, size = (tf.reduce_max(tf.abs(v), axis=-1) for v in (new - x, new))
         finite = sound(new)
         x = tf.where((active & finite)[..., None], new, x)
         there = step <= tolerance * (1.0 + size)
-        return i + 1, x, active & finite & ~there, failed | (active & ~finite)
+        count += tf.cast(active, tf.int32)
+        return i + 1, x, active & finite & ~there, failed | (active & ~finite), count
 
     start = tf.stop_gradient(start)
     finite = sound(start)
     start = tf.where(finite[..., None], start, tf.zeros_like(start))
-    count, x, active, failed = tf.while_loop(
-        lambda i, x, active, failed: (i < max_iterations) & tf.reduce_any(active),
+    _, x, active, failed, count = tf.while_loop(
+        lambda i, x, active, failed, count: (i < max_iterations) & tf.reduce_any(active),
         iterate,
-        (tf.constant(0), start, finite, ~finite),
+        (tf.constant(0), start, finite, ~finite, tf.zeros_like(finite, tf.int32)),
         parallel_iterations=1,
     )
     x, failed = tf.stop_gradient(x), failed | active

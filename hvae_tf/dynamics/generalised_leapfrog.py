@@ -37,7 +37,7 @@ class MetricState(NamedTuple):
         slopes: ``[..., l, l, l]``, entry k being dG/dz_k.
         log_det: ``[...]``, log |d(z, rho) / d(z_0, rho_0)|, which is 1/2 log |G(z_0)| - 1/2 log |G(z)|.
         failures: ``[...]``, how many equations could not be solved so far; floating, as all of a state is.
-        iterations: ``[...]``, how often G was evaluated so far, for the slowest sample of its company.
+        iterations: ``[...]``, how often G was evaluated so far.
     """
 
     z: tf.Tensor
@@ -74,8 +74,7 @@ class GeneralisedLeapfrog(MetricIntegrator):
 
     def init(self, target, *start):
         z, rho = start
-        nothing = tf.zeros_like(z[..., 0])
-        return MetricState(z, rho, *self._evaluated(target, z), nothing, nothing, nothing + 1.0)
+        return self._at(target, z)._replace(rho=rho)
 
     def step(self, target, state, parameters):
         half = 0.5 * parameters
@@ -96,8 +95,7 @@ class GeneralisedLeapfrog(MetricIntegrator):
             return -half * tf.linalg.cholesky_solve(factor, bent)  # d G^-1 = -G^-1 dG G^-1
 
         moved = self._solve(drift, drift_jacobian, state.z + parameters * velocity)
-        end = state._replace(z=moved.x)
-        end = MetricState(moved.x, state.rho, *self._evaluated(target, moved.x), *end[-3:])
+        end = self._at(target, moved.x)
         p_end = p_half + half * _force(end, p_half)
         rho = tf.linalg.triangular_solve(end.scale_tril, p_end[..., None])[..., 0]
         log_det = state.log_det + _log_diagonal(state.scale_tril) - _log_diagonal(end.scale_tril)
@@ -106,7 +104,7 @@ class GeneralisedLeapfrog(MetricIntegrator):
             rho=rho,
             log_det=log_det,
             failures=state.failures + failures,
-            iterations=state.iterations + tf.cast(moved.iterations + 1, rho.dtype),
+            iterations=state.iterations + end.iterations + tf.cast(moved.iterations, rho.dtype),
         )
 
     def log_det(self, state):
@@ -121,10 +119,14 @@ class GeneralisedLeapfrog(MetricIntegrator):
             function, jacobian_of_function, start, tolerance=tolerance, max_iterations=self.max_iterations
         )
 
-    def _evaluated(self, target, z):
-        """Log p, its gradient, L and dG/dz at z."""
+    def _at(self, target, z):
+        """The state of a momentum of zero at z, with nothing behind it."""
         metric, slopes = jacobian(target.fisher_information, z)
-        return *target.value_and_grad(z), _factor(metric), slopes
+        log_joint, grad = target.value_and_grad(z)
+        nothing = tf.zeros_like(log_joint)
+        return MetricState(
+            z, tf.zeros_like(z), log_joint, grad, _factor(metric), slopes, nothing, nothing, nothing + 1.0
+        )
 
     def get_config(self):
         return {"tolerance": self.tolerance, "max_iterations": self.max_iterations}
