@@ -24,6 +24,7 @@ from hvae_tf.dynamics.tempering import (
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_vae import FlowVAE
@@ -74,6 +75,7 @@ __all__ = [
     "LogDensityTarget",
     "LogMeanExp",
     "NoTempering",
+    "NoseHooverFlow",
     "PlanarFlow",
     "ReleasedFixedTempering",
     "Reversible",

@@ -21,6 +21,7 @@ from hvae_tf import (
     HVIFlow,
     IdentityFlow,
     Leapfrog,
+    NoseHooverFlow,
     PlanarFlow,
     ReleasedFixedTempering,
     RiemannianFlow,
@@ -224,6 +225,12 @@ CATALOGUE: dict[str, Row] = {
         )
         for metric, tempering, per in (("dense", "fixed", "step"), ("mean", "none", "flow"), ("z", "free", "flow"))
     },
+    "nose-hoover": Row(
+        partial(NoseHooverFlow, num_leapfrog_steps=3, thermostat_mass=8.0, tempering="fixed", step_size_per="step"),
+        {"logit_step_size", "log_thermostat_mass", "log_excess_inv_sqrt_beta_0"},
+        repeats=False,
+        planted=expected_for_sampled,
+    ),
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
 }

@@ -10,6 +10,7 @@ import tensorflow as tf
 from hvae_tf import DiagonalGaussian, GaussianOffsetTarget, HamiltonianFlow, IdentityFlow, LogDensityTarget, PlanarFlow
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.chain import StochasticFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.gaussian import sufficient_statistics
@@ -98,6 +99,12 @@ def full_map(flow, z, noise, context):
         assert not np.any(failed)
         log_rho_0 = standard_normal_log_prob(noise) - SIZE * tf.math.log(scale)
         return [z, noise * scale], [state.z, state.rho], standard_normal_log_prob(state.rho) - log_rho_0
+    if isinstance(flow, NoseHooverFlow):
+        scale, (gamma, eta) = flow.schedule().inv_sqrt_beta_0, noise
+        state = flow.move(TARGET, z, scale * gamma, eta)
+        ends = tf.concat([state.rho, state.eta], axis=-1)
+        log_start = standard_normal_log_prob(tf.concat(noise, axis=-1)) - SIZE * tf.math.log(scale)
+        return [z, scale * gamma, eta], [state.z, ends], standard_normal_log_prob(ends) - log_start
     if isinstance(flow, StochasticFlow):
         q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
         way = flow.transitions(TARGET, z, noise, q0, context)
