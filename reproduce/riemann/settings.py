@@ -20,10 +20,10 @@ class Sampling:
         seed: Of all draws.
     """
 
-    chains: int = 128
-    pilot_moves: int = 150
+    chains: int = 64
+    pilot_moves: int = 100
     moves: int = 1000
-    lengths: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 20)
+    lengths: tuple[int, ...] = (1, 2, 4, 8, 16)
     seed: int = 0
 
 
@@ -41,11 +41,11 @@ class Digits:
     """
 
     epochs: int = 40
-    steps: tuple[int, ...] = (1, 2, 4, 8)
+    steps: tuple[int, ...] = (1, 2, 4)
     seeds: int = 3
     elbo_samples: int = 100
-    judged: int = 100
-    temperatures: int = 60
+    judged: int = 60
+    temperatures: int = 40
 
 
 @dataclasses.dataclass(frozen=True)
