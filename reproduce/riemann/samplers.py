@@ -21,8 +21,9 @@ from reproduce.riemann.settings import SAMPLERS, Sampling
 STEP_SIZES = {
     "HMC": (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4),
     "HMC, covariance as metric": (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4),
-    "RMHMC": (0.1, 0.2, 0.4, 0.7, 1.0),
+    "RMHMC": (0.2, 0.4, 0.7),
 }
+LONGEST = {"RMHMC": 8}  # steps of a trajectory: in units of the metric a turn takes about six units of time
 LEAST_ACCEPTANCE = 0.5  # below it chains stick where the target is steep, and short ones do not show it
 BLOCKS = 8  # of chains, from which the errors of effective sample sizes come
 TRAJECTORIES = {  # of the picture: where they start, with what momentum in units of the metric, step size, steps
@@ -158,7 +159,7 @@ def compare(name: str, sampling: Sampling, say) -> dict:
         chain = Chain(sampler, where, sampling.seed)
         tried = []
         for step_size in STEP_SIZES[sampler]:
-            for length in sampling.lengths:
+            for length in (n for n in sampling.lengths if n <= LONGEST.get(sampler, n)):
                 states, acceptance = chain.run(start, step_size, length, sampling.pilot_moves, 1)
                 if acceptance < LEAST_ACCEPTANCE:
                     break  # longer ones will be refused too

@@ -22,7 +22,7 @@ class Sampling:
 
     chains: int = 64
     pilot_moves: int = 100
-    moves: int = 1000
+    moves: int = 600
     lengths: tuple[int, ...] = (1, 2, 4, 8, 16)
     seed: int = 0
 
