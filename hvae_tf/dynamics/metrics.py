@@ -8,7 +8,7 @@ The momentum is N(0, G), and its kinetic energy 1/2 p^T G^-1 p + 1/2 log |G|.
 | ``Fisher(at="encoder mean")`` | the Fisher information at the mean of q0, one for each example | explicit | one |
 | ``Fisher(at="z")`` | the Fisher information where the sample is | implicit | about ten a step |
 
-An evaluation of a decoder's Fisher information costs about 2 l + 1 passes through it.
+An evaluation of a decoder's Fisher information costs about 4 l passes through it: reverse mode twice, for l copies.
 """
 
 import abc

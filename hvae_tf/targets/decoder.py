@@ -67,7 +67,7 @@ class DecoderTarget(Target):
         return standard_normal(self.event_size, z.dtype) if self._prior is None else self._prior
 
     def _fisher_information(self, z):
-        """J^T W J + the prior's precision, J being the decoder's Jacobian: about 2 l + 1 passes of the decoder."""
+        """J^T W J + the prior's precision, J being the decoder's Jacobian: about 4 l passes of the decoder."""
         outputs, columns = jacobian(lambda z: decode(self._decoder, z), z)
         information = self._likelihood.fisher_information(outputs, columns, self._event_shape)
         return information + tf.linalg.diag(tf.square(1.0 / self._prior_of(z).standard_deviation))
