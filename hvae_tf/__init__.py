@@ -29,7 +29,9 @@ from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, FlowResult, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.flows.planar import PlanarFlow
+from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hmc_vae import HMCVAE
 from hvae_tf.models.hvae import HVAE
@@ -87,9 +89,11 @@ __all__ = [
     "LogDensityTarget",
     "LogMeanExp",
     "NoTempering",
+    "NoseHooverFlow",
     "PlanarFlow",
     "ReleasedFixedTempering",
     "Reversible",
+    "RiemannianFlow",
     "Target",
     "Tempering",
     "TrainBatches",

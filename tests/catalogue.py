@@ -24,10 +24,13 @@ from hvae_tf import (
     HVIFlow,
     IdentityFlow,
     Leapfrog,
+    NoseHooverFlow,
     PlanarFlow,
     ReleasedFixedTempering,
+    RiemannianFlow,
 )
 from hvae_tf.densities import standard_normal_log_prob
+from hvae_tf.dynamics.metrics import Dense, Fisher
 from hvae_tf.flows.flow import Flow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
 from hvae_tf.flows.score import ScoreReverse
@@ -201,6 +204,19 @@ def annealed(event_size, T, n, reverse, **kwargs):
 ANNEALED_VARIABLES = {"temperatures": "log_temperature_increments", "refreshment": "logit_kept_momentum"}
 
 
+def riemannian(event_size, metric, tempering="none", dtype=tf.float32, **kwargs):
+    """In float64 its equations are solved to the last digits, which derivatives are taken of."""
+    metric = {
+        "dense": lambda: Dense(np.tril(0.2 * np.ones([event_size] * 2)) + np.eye(event_size)),
+        "mean": lambda: Fisher(at="encoder mean"),
+        "z": lambda: Fisher(at="z"),
+    }[metric]()
+    tolerance = 1e-13 if dtype == tf.float64 else None
+    return RiemannianFlow(
+        event_size, 2, metric, tempering=TEMPERING_OBJECTS[tempering](), tolerance=tolerance, dtype=dtype, **kwargs
+    )
+
+
 CATALOGUE: dict[str, Row] = {
     "identity": Row(lambda event_size, dtype, batch_shape=(): IdentityFlow(event_size, dtype=dtype), set()),
     **{f"planar-K{K}": Row(partial(planar, num_layers=K), {"u", "w", "b"}, planted=without_ratio) for K in (1, 2, 5)},
@@ -288,6 +304,21 @@ CATALOGUE: dict[str, Row] = {
             (2, 2, {"temperatures": "learned", "step_size_per": "flow"}),
         )
     },
+    **{
+        f"riemannian-{metric}": Row(
+            partial(riemannian, metric=metric, tempering=tempering, step_size_per=per),
+            {"logit_step_size"} | TEMPERING_VARIABLES[tempering] | ({"packed_metric"} if metric == "dense" else set()),
+            repeats=False,
+            planted=expected_for_sampled,
+        )
+        for metric, tempering, per in (("dense", "fixed", "step"), ("mean", "none", "flow"), ("z", "free", "flow"))
+    },
+    "nose-hoover": Row(
+        partial(NoseHooverFlow, num_leapfrog_steps=3, thermostat_mass=8.0, tempering="fixed", step_size_per="step"),
+        {"logit_step_size", "log_thermostat_mass", "log_excess_inv_sqrt_beta_0"},
+        repeats=False,
+        planted=expected_for_sampled,
+    ),
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
 }

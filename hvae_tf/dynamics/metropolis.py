@@ -31,12 +31,12 @@ class Move(NamedTuple):
     """What a move did.
 
     Attributes:
-        state: Where the chains stand now.
+        state: Where the chains stand now, as the move was given it.
         acceptance: ``[...]``, the probability with which each chain's proposal was to be accepted.
         accepted: ``[...]``, bool.
     """
 
-    state: ChainState
+    state: Any
     acceptance: tf.Tensor
     accepted: tf.Tensor
 
@@ -96,16 +96,32 @@ def hmc_move(
     )
     proposed = density(evaluation).log_joint - kinetic_energy(rho)  # -H
     current = density(state.evaluation).log_joint - kinetic_energy(rho_0)
+    return accept(uniform_seed, ChainState(z, evaluation), state, proposed, current)
+
+
+def accept(seed, proposal: Any, state: Any, proposed: tf.Tensor, current: tf.Tensor) -> Move:
+    """Metropolis's choice, chain by chain: the proposal with probability min(1, exp(proposed - current)).
+
+    Args:
+        seed: An int32 pair.
+        proposal: A nest of tensors, whose leading axes count chains.
+        state: Another of the same structure: where the chains stand.
+        proposed: ``[...]``, -H of the proposal; one that is not finite is refused.
+        current: ``[...]``, -H of the state.
+
+    Returns:
+        `Move`.
+    """
     sound = tf.math.is_finite(proposed) & ~tf.math.is_nan(current)
     log_acceptance = tf.where(sound, tf.minimum(proposed - current, 0.0), -float("inf"))
-    log_uniform = tf.math.log(tf.random.stateless_uniform(tf.shape(proposed), uniform_seed, dtype=z_0.dtype))
+    log_uniform = tf.math.log(tf.random.stateless_uniform(tf.shape(proposed), seed, dtype=proposed.dtype))
     accepted = log_uniform < log_acceptance
 
     def choose(new, old):
         condition = accepted[(..., *[None] * (new.shape.rank - accepted.shape.rank))]
         return tf.stop_gradient(tf.where(condition, new, old))
 
-    moved = tf.nest.map_structure(choose, ChainState(z, evaluation), state)
+    moved = tf.nest.map_structure(choose, proposal, state)
     return Move(moved, tf.stop_gradient(tf.exp(log_acceptance)), accepted)
 
 

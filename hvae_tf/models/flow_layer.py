@@ -104,7 +104,11 @@ def _state_of(module: tf.Module) -> tuple[list[tf.Variable], list[keras.layers.L
 def _variables_used(flow: Flow):
     """The trainable variables that a flow reads, seen by running it once on a standard normal; builds its networks."""
     size, dtype = flow.event_size, flow.dtype
-    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(tf.square(z), axis=-1), size)
+
+    def unit(z):
+        return tf.eye(size, dtype=dtype) + tf.zeros_like(z)[..., None]
+
+    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(tf.square(z), axis=-1), size, unit)
     q0 = DiagonalGaussian(tf.zeros([1, size], dtype), tf.ones([1, size], dtype))
     noise = flow.noise((1, 1), tf.constant([0, 0], tf.int32))
     with tf.GradientTape() as tape:

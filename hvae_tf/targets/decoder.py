@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from hvae_tf.densities import DiagonalGaussian, standard_normal
+from hvae_tf.targets.derivatives import jacobian
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 from hvae_tf.targets.target import Target
 
@@ -66,8 +67,16 @@ class DecoderTarget(Target):
         return self._likelihood.log_prob(decode(self._decoder, z), tf.cast(self._x, z.dtype), self._event_shape)
 
     def _log_joint(self, z):
-        prior = standard_normal(self.event_size, z.dtype) if self._prior is None else self._prior
-        return self._log_likelihood(z) + prior.log_prob(z)
+        return self._log_likelihood(z) + self._prior_of(z).log_prob(z)
+
+    def _prior_of(self, z):
+        return standard_normal(self.event_size, z.dtype) if self._prior is None else self._prior
+
+    def _fisher_information(self, z):
+        """J^T W J + the prior's precision, J being the decoder's Jacobian: about 4 l passes of the decoder."""
+        outputs, columns = jacobian(lambda z: decode(self._decoder, z), z)
+        information = self._likelihood.fisher_information(outputs, columns, self._event_shape)
+        return information + tf.linalg.diag(tf.square(1.0 / self._prior_of(z).standard_deviation))
 
 
 def decode(decoder, z: tf.Tensor) -> tf.Tensor:

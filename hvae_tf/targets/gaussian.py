@@ -127,6 +127,9 @@ class GaussianOffsetTarget(Target):
         # grad log p = -(z + N Sigma^-1 (z + Delta - mean(x))), the gradient of section 4.1
         return ValueAndGrad(self._log_joint(z), self._n_precision * (self._residual - z) - z)
 
+    def _fisher_information(self, z):
+        return tf.linalg.diag(self._n_precision + tf.ones_like(z))  # lam, wherever z is
+
 
 def evidence(statistics: GaussianStatistics, delta, log_sigma):
     """Log p(D), exactly: ``[..., d] -> [...]``, in nats.

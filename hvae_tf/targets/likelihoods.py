@@ -52,6 +52,26 @@ class Likelihood(Configured, tf.Module, abc.ABC):
         """A draw of x given z, ``[..., *axes, C]``; `seed` is an int32 pair."""
         return tf.cast(self.distribution(outputs, event_shape).sample(seed=seed), outputs.dtype)
 
+    def fisher_information(self, outputs: tf.Tensor, columns: tf.Tensor, event_shape) -> tf.Tensor:
+        """J^T W J ``[..., l, l]``: what an event tells of z, W being the Fisher information of the decoder's outputs.
+
+        Args:
+            outputs: ``[..., *axes, C * outputs]``.
+            columns: ``[..., l, *axes, C * outputs]``, J: their derivatives along the axes of z.
+            event_shape: Of the event.
+
+        Raises:
+            ValueError: If the likelihood has none.
+        """
+        weighted = self._weighted(outputs[(..., None, *[slice(None)] * len(event_shape))], columns, event_shape)
+        shape = tf.concat([tf.shape(columns)[: -len(event_shape)], [-1]], axis=0)
+        weighted, columns = (tf.reshape(tensor, shape) for tensor in (weighted, columns))
+        return tf.linalg.matmul(columns, weighted, transpose_b=True)
+
+    def _weighted(self, outputs, columns, event_shape) -> tf.Tensor:
+        """W J, of the shape of `columns`; `outputs` broadcast with them."""
+        raise ValueError(f"{type(self).__name__} has no Fisher information, which the metric Fisher() needs")
+
     @abc.abstractmethod
     def check_values(self, x: np.ndarray, num_outputs: int) -> None:
         """Raises ValueError if x ``[..., C]`` holds values outside the support; the decoder has `num_outputs` last."""
@@ -76,6 +96,9 @@ class Bernoulli(Likelihood):
 
     def mean(self, outputs, event_shape):
         return tf.sigmoid(outputs)
+
+    def _weighted(self, outputs, columns, event_shape):
+        return tf.sigmoid(outputs) * tf.sigmoid(-outputs) * columns  # pi (1 - pi)
 
     def check_values(self, x, num_outputs):
         if not ((x >= 0) & (x <= 1)).all():
@@ -130,9 +153,20 @@ class Normal(Likelihood):
                 f"the normal likelihood with scale={self.scale!r} expects {what} per channel: {wanted}"
             )
 
-    def distribution(self, outputs, event_shape):
+    def _mean_and_log_scale(self, outputs):
         mean, log_scale = tf.split(outputs, 2, axis=-1) if self.scale == "decoder" else (outputs, self.log_scale)
-        scale = tf.exp(tf.cast(log_scale, outputs.dtype))
+        return mean, tf.cast(log_scale, outputs.dtype)
+
+    def _weighted(self, outputs, columns, event_shape):
+        precision = tf.exp(-2.0 * self._mean_and_log_scale(outputs)[1])
+        if self.scale == "learned":
+            return precision * columns
+        of_mean, of_log_scale = tf.split(columns, 2, axis=-1)
+        return tf.concat([precision * of_mean, 2.0 * of_log_scale], axis=-1)
+
+    def distribution(self, outputs, event_shape):
+        mean, log_scale = self._mean_and_log_scale(outputs)
+        scale = tf.exp(log_scale)
         return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=len(event_shape))
 
     def check_values(self, x, num_outputs):
@@ -174,6 +208,12 @@ class Categorical(Likelihood):
     def mean(self, outputs, event_shape):
         probabilities = tf.nn.softmax(self._logits(outputs, event_shape[-1]))
         return tf.linalg.matvec(probabilities, tf.range(probabilities.shape[-1], dtype=outputs.dtype))
+
+    def _weighted(self, outputs, columns, event_shape):
+        logits, grouped = (self._logits(tensor, event_shape[-1]) for tensor in (outputs, columns))
+        probabilities = tf.nn.softmax(logits)
+        mean = tf.reduce_sum(probabilities * grouped, axis=-1, keepdims=True)
+        return tf.reshape(probabilities * (grouped - mean), tf.shape(columns))  # (diag p - p p^T) J
 
     def check_values(self, x, num_outputs):
         classes = num_outputs // x.shape[-1]

@@ -80,6 +80,35 @@ class Target(abc.ABC):
         self._checked(z, value.log_joint)
         return value
 
+    def _fisher_information(self, z: tf.Tensor) -> tf.Tensor:
+        raise ValueError(
+            f"{type(self).__name__} has no Fisher information, which the metric Fisher() needs; give it one "
+            "(`_fisher_information`, or LogDensityTarget's fisher_information), or take the metric Dense()"
+        )
+
+    def fisher_information(self, z: tf.Tensor) -> tf.Tensor:
+        """How sharply the data tell z from its neighbours, the prior's precision included: a metric of the space of z.
+
+        E[-d^2 log p(x, z) / dz dz'] over x given z, for what has the form of a likelihood times a Gaussian prior.
+
+        Args:
+            z: ``[..., l]``.
+
+        Returns:
+            ``[..., l, l]``, symmetric and positive definite; differentiable in z.
+
+        Raises:
+            ValueError: If the target has none, or the last axis of z is not of size `event_size`.
+        """
+        z = self._point(z)
+        found = self._fisher_information(z)
+        if not found.shape.is_compatible_with([*z.shape, self.event_size]):
+            raise ValueError(
+                f"{type(self).__name__} gave a Fisher information of shape {found.shape} at z of shape {z.shape}; "
+                f"expected {[*z.shape, self.event_size]}"
+            )
+        return tf.ensure_shape(found, [*z.shape, self.event_size])
+
     def _point(self, z: tf.Tensor) -> tf.Tensor:
         z = tf.convert_to_tensor(z)
         if z.shape.rank == 0 or z.shape[-1] != self.event_size:
@@ -101,6 +130,7 @@ class LogDensityTarget(Target):
     Args:
         log_joint: ``[..., l] -> [...]``, log p(x, z) in nats, differentiable by TensorFlow.
         event_size: l.
+        fisher_information: ``[..., l] -> [..., l, l]``, for the metric `Fisher` alone; None where there is none.
 
     Example:
         >>> target = hvae_tf.LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), event_size=2)
@@ -109,9 +139,13 @@ class LogDensityTarget(Target):
         ([-12.5], [[-3.0, -4.0]])
     """
 
-    def __init__(self, log_joint, event_size: int):
+    def __init__(self, log_joint, event_size: int, fisher_information=None):
         self._function = log_joint
+        self._metric = fisher_information
         self.event_size = event_size
 
     def _log_joint(self, z: tf.Tensor) -> tf.Tensor:
         return self._function(z)
+
+    def _fisher_information(self, z: tf.Tensor) -> tf.Tensor:
+        return super()._fisher_information(z) if self._metric is None else self._metric(z)

@@ -17,9 +17,8 @@ from reproduce.judged.training import active_units, take_pictures, train
 from reproduce.judging.models import JudgedModel
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.training import save_model
-from reproduce.mnist.work import available_cores
 from reproduce.table1 import take_cores
-from reproduce.workers import run_side_by_side
+from reproduce.workers import available_cores, run_side_by_side
 
 TRAINING_STEP = 6.0  # passes through a decoder that one evaluation costs in a training step, there and back
 SIZES = {"mnist": 50_000, "digits": 1_200}  # training images, about

@@ -257,7 +257,7 @@ def without_half(problem):
         quadratic = (n * tf.square(mean - problem.delta - z) + s) * tf.exp(-2.0 * problem.log_sigma)
         return problem.target.log_joint(z) - 0.5 * tf.reduce_sum(quadratic, axis=-1)
 
-    return LogDensityTarget(log_joint, problem.target.event_size)
+    return LogDensityTarget(log_joint, problem.target.event_size, problem.target.fisher_information)
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if "K5" not in name])

@@ -18,6 +18,8 @@ from hvae_tf import (
 )
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.chain import StochasticFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
+from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.gaussian import sufficient_statistics
 from tests.catalogue import CATALOGUE, make, planar_beyond_invertible
@@ -36,7 +38,12 @@ def quartic(z):
     return -0.25 * tf.reduce_sum(z**4, axis=-1) - 0.5 * tf.square(tf.reduce_sum(z, axis=-1))
 
 
-TARGET = LogDensityTarget(quartic, SIZE)
+def curvature(z):
+    """A metric of this density, for the flows that ask for one."""
+    return tf.linalg.diag(0.5 + 0.5 * tf.square(z)) + 1.0
+
+
+TARGET = LogDensityTarget(quartic, SIZE, curvature)
 
 
 def arguments(flow, shape, seed):
@@ -94,6 +101,19 @@ def full_map(flow, z, noise, context):
         rho_0, log_rho_0 = flow.momentum.draw(noise, flow.schedule())
         state, _ = flow.move(TARGET, z, rho_0)
         return [z, rho_0], [state.z, state.rho], standard_normal_log_prob(flow.momentum.centred(state.rho)) - log_rho_0
+    if isinstance(flow, RiemannianFlow):
+        scale = flow.schedule().inv_sqrt_beta_0
+        q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
+        state, _, failed = flow.move(TARGET, z, noise * scale, q0)
+        assert not np.any(failed)
+        log_rho_0 = standard_normal_log_prob(noise) - SIZE * tf.math.log(scale)
+        return [z, noise * scale], [state.z, state.rho], standard_normal_log_prob(state.rho) - log_rho_0
+    if isinstance(flow, NoseHooverFlow):
+        scale, (gamma, eta) = flow.schedule().inv_sqrt_beta_0, noise
+        state = flow.move(TARGET, z, scale * gamma, eta)
+        ends = tf.concat([state.rho, state.eta], axis=-1)
+        log_start = standard_normal_log_prob(tf.concat(noise, axis=-1)) - SIZE * tf.math.log(scale)
+        return [z, scale * gamma, eta], [state.z, ends], standard_normal_log_prob(ends) - log_start
     if isinstance(flow, StochasticFlow):
         q0 = DiagonalGaussian(tf.zeros([SIZE], flow.dtype), tf.ones([SIZE], flow.dtype))
         way = flow.transitions(TARGET, z, noise, q0, context)

@@ -1,0 +1,1 @@
+"""Metrics compared: samplers on targets in two dimensions, and the bound of flows on digits."""

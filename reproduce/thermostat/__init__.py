@@ -1,0 +1,1 @@
+"""The Nosé-Hoover flow beside HVAE, on the Gaussian model and on digits."""

@@ -1,0 +1,174 @@
+"""Section 4.1's model with the parameters held: the gap of HVAE at its optimum, and of trained Nosé-Hoover flows."""
+
+import time
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import scipy.optimize
+import tensorflow as tf
+
+from hvae_tf.bounds.elbo import elbo_sample
+from hvae_tf.densities import standard_normal
+from hvae_tf.files import fingerprint
+from hvae_tf.flows.hamiltonian import HamiltonianFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
+from hvae_tf.models.flow_layer import FlowLayer
+from hvae_tf.runs import make_record
+from hvae_tf.targets.gaussian import GaussianOffsetTarget, evidence, hamiltonian_gap, posterior
+from reproduce.gaussian.problem import simulate, true_parameters
+from reproduce.thermostat.settings import LEARNED, SCHEDULES, Gaussian
+
+MAX_STEP_SIZE = 2.0
+CHUNK = 5000
+
+
+class Held(NamedTuple):
+    """The model with its parameters held at the truth.
+
+    Attributes:
+        statistics: Of the data.
+        delta: ``[d]``.
+        log_sigma: ``[d]``.
+        log_evidence: log p(D).
+        precisions: ``[d]``, of the posterior.
+    """
+
+    statistics: tuple
+    delta: tf.Tensor
+    log_sigma: tf.Tensor
+    log_evidence: float
+    precisions: np.ndarray
+
+
+def held(settings: Gaussian) -> Held:
+    """The problem."""
+    d = settings.dimension
+    statistics = simulate(d, 0, settings.observations, settings.seed)
+    delta, sigma = true_parameters(d)
+    delta, log_sigma = tf.constant(delta, tf.float64), tf.constant(np.log(sigma), tf.float64)
+    precisions = 1.0 / posterior(statistics, delta, log_sigma).variance().numpy()
+    return Held(statistics, delta, log_sigma, float(evidence(statistics, delta, log_sigma)), precisions)
+
+
+def best_hamiltonian(of: Held, schedule: str, settings: Gaussian) -> tuple[float, np.ndarray]:
+    """The smallest gap of HVAE with K steps and this tempering, by L-BFGS on the closed form; and its eps ``[d]``."""
+    best = (np.inf, np.zeros(0))
+    for fraction in (0.2, 0.5, 0.8):  # of a quarter of a turn: a step size is an angle, which has local optima
+        step_size = fraction * np.pi / (2.0 * settings.steps) / np.sqrt(of.precisions) * 2.0
+        flow = HamiltonianFlow(
+            settings.dimension, settings.steps, schedule, step_size=np.minimum(step_size, 0.95 * MAX_STEP_SIZE),
+            max_step_size=MAX_STEP_SIZE, dtype=tf.float64,
+        )  # fmt: skip
+        variables = flow.trainable_variables
+        shapes = [variable.shape for variable in variables]
+        cuts = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+
+        @tf.function
+        def gap_and_gradient(flow=flow, variables=variables):
+            with tf.GradientTape() as tape:
+                steps = [flow.step_sizes] * settings.steps
+                terms = hamiltonian_gap(of.statistics, of.delta, of.log_sigma, steps, flow.schedule())
+                gap = tf.reduce_sum(terms)
+            return gap, tape.gradient(gap, variables)
+
+        def function(flat, variables=variables, shapes=shapes, cuts=cuts, evaluate=gap_and_gradient):
+            for variable, shape, part in zip(variables, shapes, np.split(flat, cuts), strict=True):
+                variable.assign(part.reshape(shape))
+            gap, gradients = evaluate()
+            return float(gap), np.concatenate([np.ravel(g) for g in gradients])
+
+        start = np.concatenate([np.ravel(variable) for variable in variables])
+        found = scipy.optimize.minimize(
+            function, start, jac=True, method="L-BFGS-B", bounds=[(-12.0, 12.0)] * len(start),
+            options={"maxiter": 500},
+        )  # fmt: skip
+        if found.fun < best[0]:
+            function(found.x)
+            best = (float(found.fun), flow.step_sizes.numpy())
+    return best
+
+
+def train(of: Held, flow, settings: Gaussian) -> dict:
+    """The gap log p(D) - bound of a flow, trained from q0 = N(0, I); None where training met no number."""
+    target = GaussianOffsetTarget(of.statistics, of.delta, of.log_sigma)
+    q0 = standard_normal(settings.dimension, tf.float64)
+    variables = FlowLayer(flow, dtype="float64").trainable_weights
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.iterations, alpha=0.01), clipnorm=100.0
+    )
+    optimizer.build(variables)
+
+    def draw(count, seed):
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        noise = tf.random.stateless_normal([count, settings.dimension], seeds[0], dtype=tf.float64)
+        result = flow.transform(target, noise, flow.noise((count,), seeds[1]), q0=q0)
+        return elbo_sample(result, -q0.entropy())
+
+    @tf.function
+    def step(seed):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(draw(settings.batch_size, seed))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    evaluate, began = tf.function(lambda seed: draw(CHUNK, seed)), time.perf_counter()
+    for i in range(settings.iterations):
+        if not np.isfinite(step(tf.constant([settings.seed, i]))):
+            return {"gap": None, "gap_error": None, "seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began
+    chunks = max(settings.draws // CHUNK, 1)
+    elbos = np.concatenate([evaluate(tf.constant([settings.seed, -1 - i])) for i in range(chunks)])
+    return {
+        "gap": of.log_evidence - elbos.mean(),
+        "gap_error": elbos.std(ddof=1) / len(elbos) ** 0.5,
+        "seconds": seconds,
+        "mass": flow.thermostat_mass,
+        "first_temperature": flow.temperatures()[0],
+    }
+
+
+def configuration(settings: Gaussian) -> dict:
+    """What the record is a record of."""
+    return {"model": "gaussian", **vars(settings)}
+
+
+def compare(settings: Gaussian, say) -> dict:
+    """The record of all flows on the model."""
+    of, began = held(settings), time.perf_counter()
+    hamiltonian, thermostats = {}, {}
+    for schedule in SCHEDULES:
+        gap, eps = best_hamiltonian(of, schedule, settings)
+        hamiltonian[schedule] = gap
+        say(f"HVAE, K = {settings.steps}, {schedule}: gap {gap:.4f} at its optimum")
+        for mass in (*settings.masses, LEARNED):
+            flow = NoseHooverFlow(
+                settings.dimension, settings.steps, thermostat_mass=None if mass == LEARNED else mass,
+                learn_mass=mass == LEARNED, tempering=schedule, step_size=eps, max_step_size=MAX_STEP_SIZE,
+                dtype=tf.float64,
+            )  # fmt: skip
+            found = train(of, flow, settings)
+            thermostats[f"{schedule} {mass}"] = found
+            say(f"Nosé-Hoover, {schedule}, Q {mass}: gap {found['gap']}, {found['seconds']:.0f} s")
+    mean, variance = (moment.numpy() for moment in _moments(of))
+    no_flow = 0.5 * np.sum(of.precisions * (1.0 + mean**2) - 1.0 - np.log(of.precisions))
+    return make_record(
+        "gaussian",
+        configuration=configuration(settings),
+        seed=settings.seed,
+        data_fingerprint=fingerprint(*of.statistics),
+        history={},
+        wall_seconds=time.perf_counter() - began,
+        results={
+            "no_flow": no_flow,
+            "hamiltonian": hamiltonian,
+            "nose_hoover": thermostats,
+            "log_evidence": of.log_evidence,
+            "precisions": 1.0 / variance,
+        },
+    )
+
+
+def _moments(of: Held):
+    exact = posterior(of.statistics, of.delta, of.log_sigma)
+    return exact.mean(), exact.variance()

@@ -1,0 +1,116 @@
+"""The script on metrics: its parts on small settings, its report from records, its command line."""
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+
+from hvae_tf.runs import RecordError, make_record
+from reproduce import manifold
+from reproduce.riemann import report as reporting
+from reproduce.riemann import samplers
+from reproduce.riemann.settings import PRESETS, SAMPLERS, TARGETS, Preset, Sampling, cell_name, cells
+
+QUICK = PRESETS["quick"]
+SMALL = Preset(Sampling(16, 4, 6, (1,)), dataclasses.replace(QUICK.digits, seeds=2))
+
+
+def fake_records() -> dict:
+    """Records with numbers that are known."""
+
+    def record(name, results):
+        return make_record(
+            name, configuration={}, seed=0, data_fingerprint="", history={}, wall_seconds=1.0, results=results
+        )
+
+    found = {}
+    for target in TARGETS:
+        rows = {
+            sampler: {
+                "step_size": 0.5, "length": 2, "acceptance": 0.9, "effective": 100.0 * 4.0**place,
+                "effective_error": 1.0, "gradients": 1000, "metric_evaluations_per_step": 9.0 * (place == 2),
+                "unsolved_steps": 0.001, "seconds": 2.0, "mean": [0.0, 0.1], "mean_error": [0.1, 0.1], "sd": [1.0, 1.0],
+            }
+            for place, sampler in enumerate(SAMPLERS)
+        }  # fmt: skip
+        path = {"z": np.zeros([3, 2]) + 0.1, "energy_error": 0.1}
+        trajectories = {"leapfrog": path, "generalised leapfrog": path, "step_size": 0.1, "steps": 2}
+        results = {"samplers": rows, "exact_mean": [0.0, 0.0], "trajectories": trajectories}
+        found[f"samplers-{target}"] = record(f"samplers-{target}", results)
+    for method, steps in cells(SMALL.digits):
+        for seed in range(2):
+            elbo = -20.0 + 0.5 * (method == "dense") - 0.01 * seed * (method == "fisher")
+            results = {"elbo": elbo, "elbo_error": 0.1, "elbo_judged": elbo, "log_likelihood_judged": -19.0,
+                       "milliseconds_per_batch": 10.0}  # fmt: skip
+            name = cell_name(method, steps, seed)
+            found[name] = record(name, results)
+    return found
+
+
+def test_verdicts_follow_the_records():
+    contents = reporting.report(fake_records(), SMALL)
+    page = contents["report.md"]
+    flat = " ".join(page.split())
+    assert "for each gradient of log p: logistic × 16 [" in flat
+    assert flat.count("(more)") == 3 + 3 + 3 + 2  # evaluations: 16 / 10 times as many
+    assert "K = 1: +0.500 ± 0.000 (more)" in flat
+    assert "K = 1: -0.005 ± 0.064 (not told apart)" in flat
+    assert "| logistic regression, five observations | RMHMC | 0.5 | 2 | 0.90 | 1.6e+03 ± 1 | 160 ± 0.1 |" in page
+    assert len(list(csv.DictReader(io.StringIO(contents["digits.csv"])))) == 2 * len(cells(SMALL.digits))
+    for name in ("trajectories.png", "samplers.png", "digits.png"):
+        assert contents[name][:4] == b"\x89PNG"
+
+
+def test_missing_records_are_named():
+    records = fake_records()
+    del records["samplers-funnel"]
+    with pytest.raises(RecordError, match="1 records are missing"):
+        reporting.report(records, SMALL)
+
+
+@pytest.mark.slow
+def test_end_to_end(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(manifold, "PRESETS", {"quick": SMALL})
+    monkeypatch.setattr(samplers, "STEP_SIZES", dict.fromkeys(SAMPLERS, (0.2,)))
+    small = dataclasses.replace(SMALL.digits, epochs=2, steps=(1,), seeds=1, judged=4, elbo_samples=2, temperatures=4)
+    monkeypatch.setattr(manifold, "PRESETS", {"quick": Preset(SMALL.sampling, small)})
+    assert manifold.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
+    assert str(tmp_path / "report.md") in capsys.readouterr().out
+    written = (tmp_path / "report.md").read_text()
+    assert "RMHMC gives more effective samples than HMC" in written
+    assert manifold.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
+    assert "==" not in capsys.readouterr().out  # nothing was done again
+    assert (tmp_path / "report.md").read_text() == written
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_exact_draws_have_the_grids_moments(name, seed):
+    where = samplers.problem(name)
+    density = np.exp(samplers.log_density(where.target, where.grid))
+    density /= density.sum()
+    draws = np.asarray(where.draw(20_000, seed))
+    for axis, grid in enumerate(where.grid):
+        marginal = density.sum(axis=1 - axis)
+        mean = marginal @ grid
+        assert abs(draws[:, axis].mean() - mean) < 5.0 * draws[:, axis].std() / 20_000**0.5 + 0.06
+
+
+def test_effective_samples_of_independent_draws(seed):
+    states = np.random.default_rng(seed).normal(size=(200, 16, 2))
+    assert samplers.effective_samples(states).sum() == pytest.approx(200 * 16, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--preset", "huge"], "invalid choice"), (["--out", ""], "the folder's name is empty")]
+)
+def test_bad_arguments_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        manifold.parse(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_report_without_records_says_so(tmp_path, capsys):
+    assert manifold.main(["--report-only", "--out", str(tmp_path)]) == 1
+    assert "records are missing" in capsys.readouterr().err
