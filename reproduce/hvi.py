@@ -53,9 +53,9 @@ def make_report(args) -> int:
 
     import tensorflow as tf
 
-    from reproduce.auxiliary.beta_binomial import Training
     from reproduce.auxiliary.report import write_report
     from reproduce.auxiliary.results import make_results
+    from reproduce.auxiliary.training import Training
 
     tf.get_logger().setLevel("ERROR")
     changes = {"iterations": args.iterations, "draws": args.draws, "seed": args.seed}

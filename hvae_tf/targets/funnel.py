@@ -25,7 +25,7 @@ class FunnelTarget(Target):
     def __init__(self, event_size: int = 2, scale: float = 1.5):
         self.event_size = check_count("event_size", event_size)
         if event_size < 2 or not 0.0 < scale < float("inf"):
-            raise ValueError(f"event_size is {event_size} and scale {scale}; expected at least 2, and a positive number")
+            raise ValueError(f"event_size is {event_size} and scale {scale}; expected >= 2, and a positive number")
         self.scale = float(scale)
 
     def _log_joint(self, z):

@@ -60,7 +60,7 @@ class Results(NamedTuple):
         bivariate: The Gaussian that coordinates are moved on.
         moves: Its rows.
         references: Of the beta-binomial posterior, `beta_binomial.References`.
-        fits: What was trained on it, `beta_binomial.Trained`, by name.
+        fits: What was trained on it, `training.Trained`, by name.
         contour: That posterior on a grid.
         exact_moments: Its moments.
         training: How the fits were trained.
@@ -102,6 +102,7 @@ def make_results(training, say: Callable[[str], None]) -> Results:
     from hvae_tf.flows.hamiltonian import HamiltonianFlow
     from hvae_tf.targets.beta_binomial import BetaBinomialTarget
     from reproduce.auxiliary import beta_binomial
+    from reproduce.auxiliary.training import train
 
     rows = bivariate_rows()
     say("bivariate Gaussian: done")
@@ -132,7 +133,7 @@ def make_results(training, say: Callable[[str], None]) -> Results:
         flows[f"HVAE, K = {COMPARED_AT}, {tempering}"] = lambda tempering=tempering: hamiltonian(tempering)
     fits = {}
     for name, make in flows.items():
-        fits[name] = fit = beta_binomial.train(target, make(), start, training)
+        fits[name] = fit = train(target, make(), start, training)
         say(f"{name}: bound {fit.bound:.4f} ± {fit.standard_error:.4f}, {fit.seconds:.0f} s")
     exact = moments_of(points, weights.ravel())
     return Results(BIVARIATE, rows, lines, fits, contour, exact, training)
