@@ -157,8 +157,7 @@ def heat_map(table, flows, targets) -> bytes:
     figure, axes = plt.subplots(
         figsize=(1.6 + 1.25 * len(targets) + 2.2, 1.4 + 0.42 * len(flows)), layout="constrained"
     )
-    colours = plt.get_cmap("viridis_r").copy()
-    colours.set_bad("0.85")
+    colours = plt.get_cmap("viridis_r").with_extremes(bad="0.85")
     image = axes.imshow(np.ma.masked_invalid(gaps), norm=norm, cmap=colours, aspect="auto")
     for i, flow in enumerate(flows):
         for j, target in enumerate(targets):
