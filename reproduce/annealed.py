@@ -46,7 +46,7 @@ def work(args) -> int:
 
     from reproduce.auxiliary.annealed import make_results
     from reproduce.auxiliary.annealed_report import write_report
-    from reproduce.auxiliary.beta_binomial import Training
+    from reproduce.auxiliary.training import Training
 
     tf.get_logger().setLevel("ERROR")
     changes = {"iterations": args.iterations, "draws": args.draws}

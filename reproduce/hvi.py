@@ -41,9 +41,9 @@ def make_report(args) -> int:
     """Makes everything, then writes it; gives the exit status."""
     try:
         args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
-        from reproduce.auxiliary.beta_binomial import Training
         from reproduce.auxiliary.report import write_report
         from reproduce.auxiliary.results import make_results
+        from reproduce.auxiliary.training import Training
         from reproduce.progress import Display
 
         changes = {"iterations": args.iterations, "draws": args.draws, "seed": args.seed}

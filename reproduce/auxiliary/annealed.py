@@ -12,7 +12,8 @@ from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.score import ScoreReverse
 from hvae_tf.targets.beta_binomial import BetaBinomialTarget
 from reproduce.auxiliary.annealing import BestAnnealing, best_annealing
-from reproduce.auxiliary.beta_binomial import MAX_STEP_SIZE, References, Trained, Training, hvi_flow, references, train
+from reproduce.auxiliary.beta_binomial import MAX_STEP_SIZE, References, hvi_flow, references
+from reproduce.auxiliary.training import Trained, Training, train
 
 LAM = 1e4
 TEMPERATURES = (1, 2, 4, 8, 16)

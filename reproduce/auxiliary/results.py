@@ -60,7 +60,7 @@ class Results(NamedTuple):
         bivariate: The Gaussian that coordinates are moved on.
         moves: Its rows.
         references: Of the beta-binomial posterior, `beta_binomial.References`.
-        fits: What was trained on it, `beta_binomial.Trained`, by name.
+        fits: What was trained on it, `training.Trained`, by name.
         contour: That posterior on a grid.
         exact_moments: Its moments.
         training: How the fits were trained.
@@ -102,6 +102,7 @@ def make_results(training, display: Display) -> Results:
     from hvae_tf.flows.hamiltonian import HamiltonianFlow
     from hvae_tf.targets.beta_binomial import BetaBinomialTarget
     from reproduce.auxiliary import beta_binomial
+    from reproduce.auxiliary.training import train
 
     # a mean field's training costs as much as two leapfrog steps do
     costs = {"mean field": 2.0, **{f"HVI, n = {n}": 2.0 + n for n in LEAPFROG_STEPS}}
@@ -133,6 +134,6 @@ def make_results(training, display: Display) -> Results:
     fits = {}
     for name, make in flows.items():
         tell = stages.begin(name, costs[name])
-        fits[name] = beta_binomial.train(target, make(), start, training, tell)
+        fits[name] = train(target, make(), start, training, tell)
     exact = moments_of(points, weights.ravel())
     return Results(BIVARIATE, rows, lines, fits, contour, exact, training)

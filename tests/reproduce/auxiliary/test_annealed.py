@@ -9,8 +9,9 @@ from reproduce import annealed as script
 from reproduce.auxiliary.annealed import CENTRES, KEPT, Results
 from reproduce.auxiliary.annealed_report import fits_csv, gaps_csv, page
 from reproduce.auxiliary.annealing import BestAnnealing, best_annealing
-from reproduce.auxiliary.beta_binomial import References, Trained, Training
+from reproduce.auxiliary.beta_binomial import References
 from reproduce.auxiliary.exact import tied_tempering_gap
+from reproduce.auxiliary.training import Trained, Training
 
 LAM = 1e4
 

@@ -10,9 +10,10 @@ import pytest
 from hvae_tf.targets.beta_binomial import BetaBinomialTarget
 from reproduce import hvi
 from reproduce.auxiliary import report, results
-from reproduce.auxiliary.beta_binomial import Training, best_gaussian, hvi_flow, train
+from reproduce.auxiliary.beta_binomial import best_gaussian, hvi_flow
 from reproduce.auxiliary.exact import BivariateGaussian, coordinate_moves, elbo_of, linear_reverse
 from reproduce.auxiliary.results import BIVARIATE, START, moments_of
+from reproduce.auxiliary.training import Training, train
 
 MEAN_FIELD, GAUSSIAN, LOG_Z = -570.922, -570.836, -570.7086
 

@@ -1,0 +1,1 @@
+"""Every flow on every target whose evidence is known."""
