@@ -128,12 +128,11 @@ def work(args) -> int:
         markdown(
             (*(f"T = {t}" for t in peaks), "growth"), [(*(f"{p / MIB:.0f}" for p in peaks.values()), number(grown))]
         ),
-        f"To a mean gap below {GAP} nats between both bounds of BDMC, on {args.simulated} images that "
-        f"{judged} simulates, "
-        f"{CHAINS} chains an image and L = {LEAPFROG_STEPS}: the fewest temperatures T, the gap with its standard error "
-        "over images, and seconds, both directions together, each engine in its turn. Step sizes are the same, tuned by "
-        "hvae_tf; what that took is in the total of all. TFP's kernel is made anew at each temperature; TFP's own "
-        "annealed importance sampling is biased.",
+        f"To a mean gap below {GAP} nats between both bounds of BDMC, on {args.simulated} images that {judged} "
+        f"simulates, {CHAINS} chains an image and L = {LEAPFROG_STEPS}: the fewest temperatures T, the gap with its "
+        "standard error over images, and seconds, both directions together, each engine in its turn. Step sizes are "
+        "the same, tuned by hvae_tf; what that took is in the total of all. TFP's kernel is made anew at each "
+        "temperature; TFP's own annealed importance sampling is biased.",
         markdown(("engine", "T", "gap", "pilot, s", "chains, s", "total over hvae_tf's"), gaps),
     )  # fmt: skip
     if not args.quick and records[0]["share"] < LIMIT:
