@@ -6,7 +6,7 @@ Model, images, temperatures, step sizes, chains and leapfrog steps are the same;
 from pathlib import Path
 
 LEAPFROG_STEPS, CHAINS = 5, 8
-TEMPERATURES = (20, 30, 40, 50, 70, 100, 140, 200)
+TEMPERATURES = (35, 50, 70, 100, 140, 200)
 ENGINES = {"hvae_tf": "hvae_tf", "TFP, in parts": "TFP, batches in parts as hvae_tf has them", "TFP": "TFP as it is"}
 
 

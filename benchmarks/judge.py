@@ -148,7 +148,11 @@ def measure_gaps(args) -> tuple[list, list]:
             made = Worker("bidirectional:Bidirectional", engine, args.model, args.simulated, args.threads,
                           threads=args.threads)  # fmt: skip
             workers[engine] = stack.enter_context(made)
-        found = {engine: fewest_temperatures(worker, args) for engine, worker in workers.items()}
+        ladder = (2, 3) if args.quick else TEMPERATURES
+        found = {}
+        for engine, worker in workers.items():  # what was too few for hvae_tf is not tried again
+            found[engine] = fewest_temperatures(worker, ladder)
+            ladder = ladder[ladder.index(found[engine][0]) :]
         seconds = {engine: [] for engine in ENGINES}
         pilots = []
         for _ in range(1 if args.quick else 3):
@@ -169,9 +173,9 @@ def measure_gaps(args) -> tuple[list, list]:
     return rows, records
 
 
-def fewest_temperatures(worker, args) -> tuple[int, float, float]:
+def fewest_temperatures(worker, ladder) -> tuple[int, float, float]:
     """T, the gap in nats and its standard error; the gap of the most temperatures if none is small enough."""
-    for temperatures in (2, 3) if args.quick else TEMPERATURES:
+    for temperatures in ladder:
         lower, upper, error = worker.call("bounds", temperatures)
         if upper - lower < GAP:
             break
