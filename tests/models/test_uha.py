@@ -28,6 +28,7 @@ def test_the_short_form_is_the_flow_as_an_object():
     assert short.flow.get_config() == flow.get_config()
 
 
+@pytest.mark.slow
 def test_all_kept_and_hot_it_is_the_untempered_hvae(images):
     model = UHA(*networks(), 1, refreshment=1.0, temperatures=1.0, step_size=0.1)
     other = HVAE(*networks(), 1, "none", step_size=0.1)

@@ -21,6 +21,7 @@ def test_without_refreshment_annealing_gains_nothing_over_one_tempered_step():
     assert best_annealing(LAM, 0.0, 2, kept=1.0).gap == pytest.approx(tied_tempering_gap(LAM), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_langevin_row_is_never_ahead_of_the_best_eta():
     best, langevin = (best_annealing(LAM, 1.0, 2, kept) for kept in (None, 0.0))
     assert best.gap < langevin.gap
