@@ -127,12 +127,12 @@ def page(records, found, preset: Preset) -> str:
         "![trajectories](trajectories.png)",
         "## 2. Effective samples: HMC against RMHMC",
         f"{sampling.chains} chains from exact draws, with an accept step. For each sampler the step size and length "
-        f"with the most effective samples for a gradient, of those with an acceptance of 0.5 or more, on a pilot of "
-        f"{sampling.pilot_moves} moves; the table is {sampling.moves} moves with fresh noise. Effective samples are of "
-        "the coordinate that has fewest; their standard errors are over eight groups of chains. A step of RMHMC takes "
-        "one gradient and several evaluations of the metric, which in two dimensions cost about as much; seconds are "
-        "of this machine and of graphs of small operations. The second HMC has the inverse of the exact covariance for "
-        "its metric, one for all places.",
+        "with the most effective samples for a gradient, of those with an acceptance of 0.5 or more, on a pilot of "
+        f"{sampling.pilot_steps} steps of each chain; the table is {sampling.steps} steps of each, with fresh noise. "
+        "Effective samples are of the coordinate that has fewest; their standard errors are over eight groups of "
+        "chains. A step of RMHMC takes one gradient and several evaluations of the metric, which in two dimensions "
+        "cost about as much; seconds are of this machine and of graphs of small operations. The second HMC has the "
+        "inverse of the exact covariance for its metric, one for all places.",
         _samplers(records),
         "![effective samples](samplers.png)",
         "The last column is how far the worst of the two means is from its exact value, in standard errors: where HMC "

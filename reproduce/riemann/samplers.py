@@ -160,14 +160,16 @@ def compare(name: str, sampling: Sampling, say) -> dict:
         tried = []
         for step_size in STEP_SIZES[sampler]:
             for length in (n for n in sampling.lengths if n <= LONGEST.get(sampler, n)):
-                states, acceptance = chain.run(start, step_size, length, sampling.pilot_moves, 1)
+                moves = max(sampling.pilot_steps // length, 8)
+                states, acceptance = chain.run(start, step_size, length, moves, 1)
                 if acceptance < LEAST_ACCEPTANCE:
                     break  # longer ones will be refused too
-                count = effective_samples(states).sum() / (sampling.pilot_moves * sampling.chains * length)
+                count = effective_samples(states).sum() / (moves * sampling.chains * length)
                 tried.append((float(count), step_size, length))
         _, step_size, length = max(tried)
+        moves = max(sampling.steps // length, 8)
         seconds = time.perf_counter()
-        states, acceptance = chain.run(start, step_size, length, sampling.moves, 2)
+        states, acceptance = chain.run(start, step_size, length, moves, 2)
         seconds = time.perf_counter() - seconds
         evaluations, unsolved = chain.metric_cost(start, step_size)
         counts = effective_samples(states) * BLOCKS  # each as if all blocks were like it
@@ -177,7 +179,7 @@ def compare(name: str, sampling: Sampling, say) -> dict:
             "acceptance": acceptance,
             "effective": counts.mean(),
             "effective_error": counts.std(ddof=1) / BLOCKS**0.5,
-            "gradients": sampling.moves * sampling.chains * length,
+            "gradients": moves * sampling.chains * length,
             "metric_evaluations_per_step": evaluations,
             "unsolved_steps": unsolved,
             "seconds": seconds,

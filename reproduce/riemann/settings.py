@@ -14,15 +14,15 @@ class Sampling:
 
     Attributes:
         chains: Side by side, from exact draws.
-        pilot_moves: Of each step size and length tried.
-        moves: Of the one that is kept.
+        pilot_steps: Of each chain, for each step size and length tried: moves times their length.
+        steps: Of each chain, of the one that is kept.
         lengths: Steps of a trajectory that are tried.
         seed: Of all draws.
     """
 
     chains: int = 64
-    pilot_moves: int = 100
-    moves: int = 600
+    pilot_steps: int = 800
+    steps: int = 4000
     lengths: tuple[int, ...] = (1, 2, 4, 8, 16)
     seed: int = 0
 
@@ -58,7 +58,7 @@ class Preset:
 
 PRESETS = {
     "standard": Preset(Sampling(), Digits()),
-    "quick": Preset(Sampling(32, 20, 50, (1, 4)), Digits(5, (1, 2), 1, 20, 20, 10)),
+    "quick": Preset(Sampling(32, 80, 200, (1, 4)), Digits(5, (1, 2), 1, 20, 20, 10)),
 }
 
 

@@ -14,7 +14,7 @@ from reproduce.riemann import samplers
 from reproduce.riemann.settings import PRESETS, SAMPLERS, TARGETS, Preset, Sampling, cell_name, cells
 
 QUICK = PRESETS["quick"]
-SMALL = Preset(Sampling(16, 4, 6, (1,)), dataclasses.replace(QUICK.digits, seeds=2))
+SMALL = Preset(Sampling(16, 8, 8, (1,)), dataclasses.replace(QUICK.digits, seeds=2))
 
 
 def fake_records() -> dict:
