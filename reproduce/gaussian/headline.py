@@ -32,7 +32,7 @@ def headline(records: Records, variant: str) -> str:
         gap = difference(errors[hvae], errors[other], variant)
         said = {
             "lower": "has the smallest error there, as the paper says",
-            "higher": "does not have the smallest error there, against the paper",
+            "higher": "does not have the smallest error there",
             "not told apart": "cannot be told from the best other method there",
         }[gap.verdict]
         less = f"{plain(abs(gap.mean))}" + ("" if np.isnan(gap.half_width) else f" ± {gap.half_width:.2g}")
@@ -117,9 +117,9 @@ def draws(records: Records, variant: str) -> list[Draw]:
         errors = _likeliest(records, variant, d, "ml_delta_error")
         n = next(iter(records.by_key.values()))["configuration"]["num_observations"]
         expected = float(np.sum(1.0 + true_parameters(d)[1] ** 2 / n))
-        chi2 = stats.chi2(len(errors) * d)
-        total = errors.sum() * d / expected
-        found.append(Draw(d, len(errors), float(errors.mean()), expected, float(min(chi2.cdf(total), chi2.sf(total)))))
+        total, freedom = errors.sum() * d / expected, len(errors) * d
+        p = float(min(stats.chi2.cdf(total, freedom), stats.chi2.sf(total, freedom)))
+        found.append(Draw(d, len(errors), float(errors.mean()), expected, p))
     return found
 
 
