@@ -69,6 +69,8 @@ def parse(argv=None) -> argparse.Namespace:
         default=ROOT / "results" / "judge" / "standard",
         help="where judge.py's records of these runs are, for the columns of AIS (default: results/judge/standard)",
     )
+    add("--longer", type=folder, metavar="DIR", default=ROOT / "results" / "training_length",
+        help="training_length.py's trainings, for equal time (default: results/training_length)")  # fmt: skip
     add("--list", action="store_true", help="print the runs with their state and estimated time, and do nothing")
     add("--report-only", action="store_true", help="train nothing; make tables and figures from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
@@ -196,7 +198,7 @@ def make_table(args) -> int:
             failures = work(args, runs, store)
             with contextlib.suppress(hvae_tf.DataError):  # finished records are tabulated where the data are not
                 keep_baseline(args.out, settings_of(args).data())
-        table = load_table(args.out, args.judge)
+        table = load_table(args.out, args.judge, args.longer)
         if table.records:
             written = write_table(args.out, table)
             print(summary(table))

@@ -74,12 +74,17 @@ class FlowLayer(ModuleLayer):
         used = _variables_used(flow)
         super().__init__(flow, **kwargs)
         self.flow = flow
-        held = {id(weight.value) for weight in self.weights}
+        held = {id(part) for weight in self.weights for part in _parts(weight.value)}
         if unseen := sorted({variable.name for variable in used if id(variable) not in held}):
             raise ValueError(
                 f"{type(flow).__name__} uses variables that it does not hold ({', '.join(unseen)}), so they could be "
                 "neither trained nor saved; make them, or the module or layer they are in, attributes of the flow"
             )
+
+
+def _parts(variable) -> tuple:
+    """The variable itself and, under a `tf.distribute` strategy, that of each replica: those are what a tape sees."""
+    return (variable, *(variable.values if isinstance(variable, tf.distribute.DistributedValues) else ()))
 
 
 def _state_of(module: tf.Module) -> tuple[list[tf.Variable], list[keras.layers.Layer]]:

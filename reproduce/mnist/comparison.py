@@ -21,6 +21,20 @@ from reproduce.tables import half_width
 MEASURES = {"neg_elbo": "−ELBO", "nll": "IS", "ais": "AIS"}
 
 
+class Trained(NamedTuple):
+    """A training with its judgement.
+
+    Attributes:
+        epochs: Of its schedule.
+        record: Of Table 1's kind.
+        ais: NLL of the first test images, ``[n]``.
+    """
+
+    epochs: int
+    record: dict
+    ais: np.ndarray
+
+
 class Score(NamedTuple):
     """How one trained model was judged by one measure, nats per image.
 
@@ -76,10 +90,14 @@ class Table:
         judged: The judge's records by the name of the run: ``results`` holds ``ais``, the mean NLL by AIS, ``gap``,
             that of BDMC, and ``per_image``, which holds ``ais`` too.
         baseline: The record of independent pixels, if there is one; see `reproduce.mnist.baseline`.
+        longer: Trainings of one cell by the same protocol but for more epochs, see `reproduce.mnist.lengths`.
     """
 
-    def __init__(self, records: Sequence[dict], judged: Mapping[str, dict] | None = None, baseline: dict | None = None):
-        self.records, self.judged = list(records), dict(judged or {})
+    def __init__(
+        self, records: Sequence[dict], judged: Mapping[str, dict] | None = None, baseline: dict | None = None,
+        longer: Sequence[Trained] = (),
+    ):  # fmt: skip
+        self.records, self.judged, self.longer = list(records), dict(judged or {}), tuple(longer)
         self._baseline = None if baseline is None else np.array(baseline["results"]["per_image"]["nll"], float)
 
     def baseline(self, measure: str) -> float | None:
@@ -101,6 +119,9 @@ class Table:
         """How a record's model was judged by a measure; None where it was not."""
         results = record["results"]
         if measure == "ais":
+            values = next((one.ais for one in self.longer if one.record is record), None)
+            if values is not None:
+                return Score(float(values.mean()), len(values), values)
             judged = self.judged.get(record["name"])
             if judged is None:
                 return None
@@ -133,9 +154,15 @@ class Table:
 
     def difference(self, cell: str, other: str, measure: str) -> Difference | None:
         """`cell` less `other`; None where they were not judged on the same images."""
-        ours, theirs = self.scores(cell, measure), self.scores(other, measure)
-        data = {r["data_fingerprint"] for name in (cell, other) for r in self.cells.get(name, [])}
-        if not ours or not theirs or len(data) > 1:
+        return self.difference_of(self.cells.get(cell, []), self.cells.get(other, []), measure)
+
+    def difference_of(self, records: Sequence[dict], others: Sequence[dict], measure: str) -> Difference | None:
+        """The same of any records, each of one cell's seeds."""
+        ours, theirs = (
+            [score for record in group if (score := self.score(record, measure)) is not None]
+            for group in (records, others)
+        )
+        if not ours or not theirs or len({r["data_fingerprint"] for r in (*records, *others)}) > 1:
             return None
         images = min(score.images for score in ours + theirs)
         error = math.nan

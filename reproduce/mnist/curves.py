@@ -75,26 +75,36 @@ def _seconds(record) -> float | None:
     return record["results"]["training"].get("seconds_per_epoch")
 
 
+LONGER = ("dimgrey", "darkgrey", "lightgrey")
+
+
 def equal_time(table: Table) -> bytes | None:
     """The validation bound along training, and the test NLL at its end, against seconds of training.
 
-    A curve is the mean over a cell's seeds, its time the mean of their seconds an epoch; a point is a run. None where
-    no record says how long its epochs took.
+    A curve is the mean over a cell's seeds, its time the mean of their seconds an epoch; a point is a run. Longer
+    trainings have curves of their own. None where no record says how long its epochs took.
     """
-    timed = {cell: [r for r in group if _seconds(r)] for cell, group in table.cells.items()}
-    timed = {cell: group for cell, group in timed.items() if group}
-    if not timed:
+    curves = [(label(cell, short=True), group, _style(cell)) for cell, group in table.cells.items()]
+    lengths = sorted({one.epochs for one in table.longer})
+    for number, epochs in enumerate(lengths):
+        group = [one.record for one in table.longer if one.epochs == epochs]
+        cell = group[0]["configuration"]["cell"]
+        color = LONGER[number % len(LONGER)]
+        curves.append((f"{label(cell)}, {epochs} epochs", group, {**_style(cell), "color": color, "mfc": color}))
+    curves = [(name, [r for r in group if _seconds(r)], style) for name, group, style in curves]
+    curves = [curve for curve in curves if curve[1]]
+    if not curves:
         return None
-    judged_by = "ais" if all(table.score(r, "ais") for group in timed.values() for r in group) else "nll"
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.4 + 0.1 * len(timed)), layout="constrained")
-    for cell, group in timed.items():
+    judged_by = "ais" if all(table.score(r, "ais") for _, group, _ in curves for r in group) else "nll"
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.4 + 0.1 * len(curves)), layout="constrained")
+    for name, group, style in curves:
         length = min(len(r["history"]["val_loss"]) for r in group)
         loss = np.mean([r["history"]["val_loss"][:length] for r in group], axis=0)
         seconds = np.mean([_seconds(r) for r in group]) * np.arange(1, length + 1)
-        left.plot(seconds, loss, label=label(cell, short=True), markevery=[-1], **_style(cell))
+        left.plot(seconds, loss, label=name, markevery=[-1], **style)
         ends = [_seconds(r) * r["results"]["training"]["epochs"] for r in group]
-        right.plot(ends, [table.score(r, judged_by).mean for r in group], **{**_style(cell), "ls": "none"})
-    _limits(left, [r for group in timed.values() for r in group])
+        right.plot(ends, [table.score(r, judged_by).mean for r in group], **{**style, "ls": "none"})
+    _limits(left, [r for _, group, _ in curves for r in group])
     left.set_ylabel("−ELBO on validation images, nats")
     left.set_title("along training: a curve a cell, mean over its seeds", fontsize=10)
     right.set_ylabel(f"NLL on test images ({MEASURES[judged_by]}), nats")
@@ -102,6 +112,15 @@ def equal_time(table: Table) -> bytes | None:
     right.margins(x=0.15, y=0.15)
     _seconds_axis(left)
     _seconds_axis(right)
+    _from_where_curves_enter(left)
     fig.suptitle("At equal time")
     _legend(fig, left)
     return png(fig, DPI)
+
+
+def _from_where_curves_enter(axis) -> None:
+    """Cuts off the times at which every curve is still above the axis."""
+    top = axis.get_ylim()[1]
+    entered = [x[y <= top][0] for x, y in (line.get_data() for line in axis.lines) if np.any(y <= top)]
+    if entered:
+        axis.set_xlim(left=0.8 * min(entered))

@@ -122,8 +122,8 @@ def load_pictures(folder: Path, by_cell: Mapping[str, list]) -> list[Shown]:
 
 
 def _panels(count: int, width: float, height: float):
-    """A figure of so many panels, four in a row, and their axes; inches a panel."""
-    columns = min(4, count)
+    """A figure of so many panels, at most four in a row, and their axes; inches a panel."""
+    columns = 3 if count in (5, 6) else min(4, count)
     rows = -(-count // columns)
     size = (width * columns + 0.8, height * rows + 0.5)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
@@ -134,7 +134,7 @@ def _panels(count: int, width: float, height: float):
 
 def samples(shown: list[Shown]) -> bytes:
     """Samples from the prior (pixel probabilities), a panel a cell."""
-    fig, axes = _panels(len(shown), 3.0, 3.3)
+    fig, axes = _panels(len(shown), 3.0, 3.5)
     for axis, (cell, _, _, arrays) in zip(axes, shown, strict=True):
         show(axis, mosaic(arrays["samples"], 6, LINE), label(cell, short=True), SPAN)
     fig.suptitle("Digits from the prior: pixel probabilities at 36 draws of z", fontsize=10)
@@ -156,15 +156,17 @@ def reconstructions(shown: list[Shown]) -> bytes:
 
 def posterior_correlation_figure(shown: list[Shown]) -> bytes:
     """Correlations between latents given the first test image, a panel a cell, with the number over images."""
-    fig, axes = _panels(len(shown), 3.0, 3.5)
+    fig, axes = _panels(len(shown), 3.2, 3.6)
     for axis, (cell, correlation, images, arrays) in zip(axes, shown, strict=True):
         matrix = arrays["correlation"].astype(float)
         np.fill_diagonal(matrix, 0.0)
         drawn = axis.imshow(matrix, cmap="RdBu_r", vmin=-0.3, vmax=0.3, origin="lower", interpolation="nearest")
-        size = f"r.m.s. {correlation:.3f}" if correlation > 0.0 else "r.m.s. none beyond noise"
-        axis.set_title(f"{label(cell, short=True)}\n{size} ({images} images)", fontsize=8)
-        axis.set(xlabel="latent", ylabel="latent")
+        size = f"{correlation:.3f}" if correlation > 0.0 else "none beyond noise"
+        axis.set_title(f"{label(cell, short=True)}\nr.m.s. over {images} images: {size}", fontsize=9)
+        axis.set(xlabel="number of a latent", ylabel="number of another")
+        axis.xaxis.label.set_size(8)
+        axis.yaxis.label.set_size(8)
         axis.tick_params(labelsize=7)
-    fig.suptitle("Correlation between latents, given one image: the first test image", fontsize=10)
-    fig.colorbar(drawn, ax=axes, shrink=0.8, label="correlation (the diagonal is left out)")
+    fig.suptitle("Correlation between two latents, given one image: the first test image", fontsize=11)
+    fig.colorbar(drawn, ax=axes, shrink=0.8, extend="both", label="correlation (the diagonal is left out)")
     return png(fig, DPI)

@@ -14,17 +14,15 @@ from reproduce.mnist.baseline import read_baseline
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.mnist.comparison import (
     MEASURES,
-    Difference,
     Table,
     check_judged,
-    judge_claims,
-    pair_name,
-    paper_difference,
     protocol,
 )
 from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
+from reproduce.mnist.lengths import longer_than
 from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
+from reproduce.mnist.verdicts import at_equal_time, claims_judged, differences
 from reproduce.tables import fixed, markdown, mean_half_up, t_half_width
 
 COLUMNS = (
@@ -35,17 +33,18 @@ COLUMNS = (
 NO_LATENT = "no latent variable"
 
 
-def write_report(folder: Path, judge: Path | None = None) -> list[Path]:
+def write_report(folder: Path, judge: Path | None = None, longer: Path | None = None) -> list[Path]:
     """Writes ``table1.csv``, ``table1.md`` and the figures; gives their paths. Nothing where there is no record.
 
     Args:
         folder: Where the records are.
         judge: Where the judge's records are, by the names of the runs; None, or a folder that is not there: no AIS.
+        longer: Where `training_length.py` has its trainings, for the comparison at equal time.
 
     Raises:
         RecordError: If a record or a picture is damaged, or the records are not of one protocol.
     """
-    table = load_table(folder, judge)
+    table = load_table(folder, judge, longer)
     return write_table(folder, table) if table.records else []
 
 
@@ -70,7 +69,7 @@ def write_table(folder: Path, table: Table) -> list[Path]:
     return [folder / name for name in contents]
 
 
-def load_table(folder: Path, judge: Path | None = None) -> Table:
+def load_table(folder: Path, judge: Path | None = None, longer: Path | None = None) -> Table:
     """The records of a folder in the table's order, with those of the judge that are of the same trained models."""
     records = sorted(map(read_run_record, sorted(RunStore(folder).folder.glob("*.json"))), key=_order)
     protocols = {protocol(record): record["name"] for record in records}
@@ -88,7 +87,7 @@ def load_table(folder: Path, judge: Path | None = None) -> Table:
     baseline = read_baseline(folder)
     if baseline is not None and records and baseline["data_fingerprint"] != records[0]["data_fingerprint"]:
         baseline = None
-    return Table(records, judged, baseline)
+    return Table(records, judged, baseline, longer_than(records, longer))
 
 
 def _same_model(record: dict, judged: dict) -> bool:
@@ -172,9 +171,9 @@ def table_markdown(table: Table) -> str:
         "The spreads are apart: over seeds (trainings), over evaluations of one model (importance sampling's noise), "
         "and the standard error that comes of having so many test images and no more, which is common to cells judged "
         "on the same images: it drops out of their differences.",
-        *_differences(table),
-        *_claims(table),
-        *_equal_time(table),
+        *differences(table),
+        *claims_judged(table),
+        *at_equal_time(table),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -290,73 +289,3 @@ def _cheap(table: Table) -> bool:
     full = Evaluation()
     evaluations = [r["results"]["evaluation"] for r in table.records]
     return any(e["samples"] < full.samples or e["images"] < e["of"] for e in evaluations)
-
-
-def _cells_of(difference: Difference) -> list[str]:
-    over_seeds = "" if math.isinf(difference.seed_half_width) else f"± {difference.seed_half_width:.2f}"
-    return [
-        f"{difference.mean:+.2f}", fixed(difference.image_error, 3), over_seeds, difference.verdict,
-    ]  # fmt: skip
-
-
-def _differences(table: Table) -> list[str]:
-    """Every cell against the VAE, by every measure."""
-    rows = []
-    for cell in table.cells:
-        for measure, name in MEASURES.items():
-            difference = None if cell == "vae" else table.difference(cell, "vae", measure)
-            if difference:
-                rows.append([label(cell), name, difference.images, *_cells_of(difference)])
-    if not rows:
-        return []
-    head = ["model", "measure", "images", "less the VAE's", "s.e. over images", "95 % over seeds", "verdict"]
-    spreads = [
-        f"{spread:.2f} ({MEASURES[measure]}, {freedom} degrees of freedom)"
-        for measure in MEASURES
-        for spread, freedom in [table.seed_spread(measure)]
-        if freedom
-    ]
-    shared = (
-        f"one standard deviation over seeds is taken for all cells, {', '.join(spreads)}" if spreads
-        else "no cell has several seeds, so nothing is known of other trainings"
-    )  # fmt: skip
-    return [
-        "## Differences to the VAE",
-        markdown(head, rows),
-        "A difference is the mean over seeds. Its standard error over images is that of the differences taken image by "
-        "image, where every record involved keeps the values of single images (absent where one does not): what other "
-        "test images might have shown of these trained models. Over seeds, "
-        f"{shared}: what other trainings might have given. *Lower* and *higher* are said where neither turns it round.",
-    ]
-
-
-def _claims(table: Table) -> list[str]:
-    """The paper's claims, with what the records say of each."""
-    parts = ["## The paper's claims (section 4.2)"]
-    mnist = table.records[0]["configuration"]["dataset"] == "mnist"
-    for judged in judge_claims(table):
-        parts.append(f'**{judged.claim.title}** ("{judged.claim.quote}"): {judged.verdict}.')
-        rows = [
-            [pair_name(a, b), MEASURES[d.measure], *_cells_of(d), *([_signed(paper_difference(a, b))] if mnist else [])]
-            for a, b, d in judged.found
-        ]
-        head = ["pair", "measure", "difference", "s.e. over images", "95 % over seeds", "verdict"]
-        if rows:
-            parts.append(markdown([*head, *(["paper's difference"] if mnist else [])], rows))
-    return parts
-
-
-def _signed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:+.2f}"
-
-
-def _equal_time(table: Table) -> list[str]:
-    if not any(r["results"]["training"].get("seconds_per_epoch") for r in table.records):
-        return []
-    return [
-        "## At equal time",
-        "![validation bound and test NLL against seconds of training](equal_time.png)",
-        "Epochs of unlike models cost unlike times. A curve's time is its epochs times the recorded seconds an epoch, "
-        "on whatever cores the run had; and where the learning rate falls over the whole training, a point within a "
-        "curve is not what a training of that length would have reached.",
-    ]

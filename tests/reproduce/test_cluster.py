@@ -16,10 +16,14 @@ import numpy as np
 import pytest
 
 import hvae_tf
+from hvae_tf.data import load
 from hvae_tf.runs import RunStore, run_all
-from reproduce import configs, figure1_gaussian, table1
+from reproduce import configs, figure1_gaussian, judge, table1
 from reproduce.cluster import ClusterError, cluster, perform
 from reproduce.configs import Evaluation, Table1Preset
+from reproduce.judging import presets
+from reproduce.judging.digits import make_digits_models
+from reproduce.judging.presets import Chains, JudgePreset
 from tests.reproduce.mnist_records import TINY
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install .[cluster]")
@@ -104,6 +108,23 @@ def test_runs_go_where_their_resources_are(machines, tmp_path):
         cluster(machines.address, tmp_path, resources={"red": 2}),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_figure_1_and_the_judge_leave_their_records(machines, tmp_path, monkeypatch):
+    arguments = ["--preset", "quick", "--methods", "vb", "--dims", "2", "--iterations", "50", "--scheduler"]
+    assert figure1_gaussian.main([*arguments, machines.address, "--out", str(tmp_path / "figure")]) == 0
+    assert (tmp_path / "figure" / "corrected-vb-d2.json").exists()
+
+    preset = JudgePreset(
+        "digits", 60, 3, 2, 4, chains=Chains("encoder", 4, 3, 2), prior=Chains("prior", 5, 3, 2),
+        curve_temperatures=(2, 4), curve_simulated=3,
+    )  # fmt: skip
+    monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", preset)
+    model = make_digits_models(tmp_path, load("digits"), epochs=1, quiet=True)[0]
+    arguments = ["--preset", "tiny", "--models", str(model.path), "--out", str(tmp_path / "judge"), "--quiet"]
+    assert judge.main([*arguments, "--scheduler", machines.address]) == 0
+    assert len(hvae_tf.runs.read_record(tmp_path / "judge" / "vae-seed0.json")["results"]["per_image"]["ais"]) == 60
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ tf.config.set_logical_device_configuration(
 )
 from hvae_tf.data import TrainBatches, load
 from hvae_tf.networks import conv_decoder, conv_encoder
+from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.vae import VAE
 from hvae_tf.training import fit, load_checkpoint
 
@@ -35,6 +36,15 @@ sizes = {"image_shape": data.image_shape, "latent_size": 2, "hidden_units": 4, "
 class QuietVAE(VAE):
     def _noise(self, x, num_samples, seed):
         return tf.zeros([num_samples, tf.shape(x)[0], self.latent_size]), None
+
+
+class QuietHVAE(HVAE):  # the flow trains too: its step size and its tempering
+    def __init__(self, encoder, decoder, **kwargs):
+        super().__init__(encoder, decoder, 2, tempering="fixed", **kwargs)
+
+    def _noise(self, x, num_samples, seed):
+        shape = [num_samples, tf.shape(x)[0], self.latent_size]
+        return tf.zeros(shape), tf.ones(shape)
 
 
 def make(kind):
@@ -55,13 +65,19 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = int(self.model.batches_seen.numpy()) == 7
 
 
+hamiltonian = make(QuietHVAE)
 report = {"replicas": 1, "one": train(make(QuietVAE), "one").history}
+report["hamiltonian one"] = train(hamiltonian, "hamiltonian one").history
+report["flow one"] = [weight.numpy().tolist() for weight in hamiltonian.flow_layer.weights]
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 report["replicas"] = strategy.num_replicas_in_sync
 with strategy.scope():
     quiet, whole, part, rest = make(QuietVAE), make(VAE), make(VAE), make(VAE)
+    hamiltonian = make(QuietHVAE)
     report["inside"] = train(whole, "whole").history
 report["quiet"] = train(quiet, "quiet").history
+report["hamiltonian"] = train(hamiltonian, "hamiltonian").history
+report["flow"] = [weight.numpy().tolist() for weight in hamiltonian.flow_layer.weights]
 assert train(part, "part", callbacks=[Stop()], checkpoint_steps=1).stopped == "callback"
 report["step"] = load_checkpoint(folder / "part/checkpoint.bin")[1].step
 report["resumed"] = train(rest, "part").history
@@ -115,6 +131,10 @@ def test_two_devices_are_one_where_the_noise_is_equal(mirrored):
     assert mirrored["replicas"] == 2
     for name, column in mirrored["one"].items():
         np.testing.assert_allclose(mirrored["quiet"][name], column, rtol=1e-5, err_msg=name)
+    for name, column in mirrored["hamiltonian one"].items():
+        np.testing.assert_allclose(mirrored["hamiltonian"][name], column, rtol=1e-4, err_msg=name)
+    for found, wanted in zip(mirrored["flow"], mirrored["flow one"], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 @pytest.mark.slow

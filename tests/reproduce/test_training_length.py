@@ -1,0 +1,91 @@
+"""The NLL against the epochs of the schedule: trained and judged end to end, read from records, and at equal time."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hvae_tf.runs import InlineExecutor, RecordError, RunStore
+from reproduce import configs, training_length
+from reproduce.configs import Evaluation, Table1Preset
+from reproduce.judging import presets
+from reproduce.judging.presets import Chains, JudgePreset
+from reproduce.mnist.lengths import by_length, longer_than, read_lengths
+from reproduce.mnist.report import load_table, table_markdown, write_report
+from tests.reproduce.mnist_records import TINY, judge_record, run_record
+
+
+def put(folder, epochs, seed, nll, seconds=3600.0, **changes):
+    """A training with its judgement, as the script leaves them."""
+    config = dataclasses.replace(TINY, max_epochs=epochs, **changes)
+    record = run_record("vae", seed, [nll], config, images=4, per_image=[nll] * 4)
+    record["results"]["training"] |= {"wall_seconds": seconds, "epochs": epochs}
+    store = RunStore(folder / str(epochs))
+    store.write(record)
+    RunStore(store.folder / "judge").write(judge_record("vae", seed, nll + np.array([-0.1, 0.1, 0.0, 0.0])))
+
+
+def test_page_and_figure_are_made_from_the_records(tmp_path, capsys):
+    for epochs, nll in ((15, 90.0), (60, 87.0), (240, 85.0)):
+        put(tmp_path, epochs, 0, nll)
+    put(tmp_path, 60, 1, 87.5)
+    RunStore(tmp_path / "60" / "judge").write(judge_record("vae", 1, [87.5, 87.5]))  # on fewer images
+    trained = read_lengths(tmp_path, "vae")
+    lengths, images = by_length(trained)
+    assert images == 2
+    assert [length.epochs for length in lengths] == [15, 60, 240]
+    np.testing.assert_allclose(lengths[1].ais, [87.0, 87.5])
+    arguments = ["--report-only", "--out", str(tmp_path), "--table", str(tmp_path / "none")]
+    assert training_length.main(arguments) == 0
+    text = (tmp_path / "training_length.md").read_text()
+    assert "| 240 | 1 | 85.00 | -2.25 | 85.00 | 1.00 |" in text
+    assert "first 2 test images" in text
+    with (tmp_path / "training_length.csv").open() as file:
+        assert [row["epochs"] for row in csv.DictReader(file)] == ["15", "60", "60", "240"]
+    assert (tmp_path / "training_length.png").stat().st_size > 5000
+    capsys.readouterr()
+    put(tmp_path, 30, 0, 89.0, learning_rate=0.5)
+    assert training_length.main(arguments) == 1
+    assert "unlike protocols" in capsys.readouterr().err
+    with pytest.raises(RecordError, match="unlike protocols"):
+        read_lengths(tmp_path, "vae")
+
+
+def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
+    """Where it wins in their time the report says so; where it took far longer, it does not."""
+    table, longer, judge = tmp_path / "table", tmp_path / "longer", tmp_path / "judge"
+    for cell, nll in (("vae", 87.0), ("k5-free", 86.0)):
+        record = run_record(cell, 0, [nll], images=4, per_image=[nll] * 4)
+        record["results"]["training"]["wall_seconds"] = 3600.0
+        RunStore(table).write(record)
+        RunStore(judge).write(judge_record(cell, 0, nll + np.array([0.0, 0.1, -0.1, 0.0])))
+    assert "is not decided here" in table_markdown(load_table(table, judge, longer))
+    for seconds, said in ((3700.0, "VAE, 10 epochs is ahead of HVAE, K = 5"), (9000.0, "ahead of none of them")):
+        put(longer, 10, 0, 85.0, seconds)
+        put(longer, 2, 0, 86.5)  # no longer than the table's: no curve
+        loaded = load_table(table, judge, longer)
+        assert [one.epochs for one in loaded.longer] == [10]
+        assert said in table_markdown(loaded)
+    assert all(path.stat().st_size for path in write_report(table, judge, longer))
+    put(longer, 20, 0, 84.0, latent_size=9)
+    with pytest.raises(RecordError, match="unlike protocols"):
+        load_table(table, judge, longer)
+    assert longer_than([], longer) == []
+
+
+@pytest.mark.slow
+def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monkeypatch, capsys):
+    preset = Table1Preset(dataclasses.replace(TINY, limit=None), Evaluation(4, 4, 1), ("vae",), {})
+    judge = JudgePreset("digits", 4, 3, 2, 4, chains=Chains("encoder", 4, 3, 2), prior=Chains("prior", 5, 3, 2))
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
+    monkeypatch.setitem(presets.JUDGE_PRESETS, "standard", judge)
+    out, arguments = tmp_path / "out", ["--preset", "tiny", "--epochs", "1,3", "--images", "4", "--quiet"]
+    arguments += ["--out", str(out), "--table", str(tmp_path / "none")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reproduce.workers.worker_pool", lambda *_: InlineExecutor())
+        assert training_length.main(arguments) == 0
+        stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+        assert training_length.main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert [one.epochs for one in read_lengths(out, "vae")] == [1, 3]
