@@ -8,20 +8,18 @@ Writes report.md with a verdict on each claim, tables as CSV, and a figure, all 
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, positive  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser, positive  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--iterations", type=positive, metavar="N", help="steps of each training (default: 1500)")
     add("--draws", type=positive, metavar="N", help="draws for each trained bound (default: 100000)")
@@ -65,4 +63,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,15 +9,13 @@ Writes report.md, which tells better inference from a better decoder, a table as
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer  # noqa: E402
+from reproduce.cli import answer, leave, make_parser  # noqa: E402
 from reproduce.family.cells import PRESETS  # noqa: E402
 from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
 
@@ -26,7 +24,7 @@ RESULTS = ROOT / "results" / "baselines"
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
     add_arguments(parser, PRESETS["quick"].cells, RESULTS)
     args = parser.parse_args(argv)
@@ -36,13 +34,10 @@ def parse(argv=None) -> argparse.Namespace:
 
 def work(args) -> dict[str, str]:
     """Does what is missing; gives what went wrong, by run."""
-    import tensorflow as tf
-
     from reproduce.judged.work import Settings, do_runs
 
-    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
-    settings = Settings(args.settings, args.out, args.data_dir, verbose=args.verbose)
-    return do_runs(args.runs, settings, processes=args.processes, cores=args.cores, force=args.force)
+    settings = Settings(args.settings, args.out, args.data_dir)
+    return do_runs(args, settings)
 
 
 def make_report(args) -> int:
@@ -58,4 +53,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,15 +9,13 @@ nothing that is maximised here is a bound. Writes report.md with a verdict on ea
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder  # noqa: E402
+from reproduce.cli import answer, folder, leave, make_parser  # noqa: E402
 from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
 from reproduce.refinement.cells import CELLS, PRESETS  # noqa: E402
 
@@ -26,7 +24,7 @@ RESULTS = ROOT / "results" / "hmc_vae"
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
     add_arguments(parser, CELLS, RESULTS)
@@ -39,18 +37,15 @@ def parse(argv=None) -> argparse.Namespace:
 
 def work(args) -> dict[str, str]:
     """Does what is missing; gives what went wrong, by run."""
-    import tensorflow as tf
-
     from reproduce.judged.work import Settings, do_runs
     from reproduce.refinement.factor_analysis import Study
     from reproduce.refinement.work import count_active_units_beside, make_exact
 
-    tf.get_logger().setLevel("ERROR")  # each model has graphs of its own, which TensorFlow takes for a mistake
-    settings = Settings(args.settings, args.out, args.data_dir, verbose=args.verbose)
+    settings = Settings(args.settings, args.out, args.data_dir)
     say = (lambda text: print(text, flush=True)) if args.verbose else (lambda text: None)
     if args.settings.exact:
         make_exact(args.out, Study(), args.force, say)
-    failures = do_runs(args.runs, settings, processes=args.processes, cores=args.cores, force=args.force)
+    failures = do_runs(args, settings)
     count_active_units_beside(settings, args.table1)
     return failures
 
@@ -68,4 +63,4 @@ def make_report(args) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

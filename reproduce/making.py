@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from reproduce.cli import folder, positive
+from reproduce.cli import folder, make_parser, opening, positive, say_written
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def parse(description: str, name: str, presets: Mapping, argv=None) -> argparse.Namespace:
     """The command line of such a script, whose results are in ``results/<name>``; of presets the first is standard."""
     standard = next(iter(presets))
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(description)
     add = parser.add_argument
     add("--preset", choices=presets, default=standard, help=f"how much is done (default: {standard})")
     add("--out", type=folder, metavar="DIR", help=f"folder (default: results/{name}, or results/{name}-<preset>)")
@@ -36,13 +36,10 @@ def make(args, preset, make_records: Callable, report: Callable) -> int:
             giving the record that is not there.
         report: ``(records by name, preset) -> contents by file name``.
     """
-    import tensorflow as tf
-
     import hvae_tf
     from hvae_tf.files import update
     from hvae_tf.runs import RecordError, RunStore
 
-    tf.get_logger().setLevel("ERROR")
     try:
         if args.cores:
             hvae_tf.use_cores(args.cores)
@@ -56,10 +53,12 @@ def make(args, preset, make_records: Callable, report: Callable) -> int:
 
         if not args.report_only:
             make_records(done, preset)
-        for name, content in report({record["name"]: record for record in store.read_all()}, preset).items():
+        contents = report({record["name"]: record for record in store.read_all()}, preset)
+        for name, content in contents.items():
             update(args.out / name, content)
-            print(args.out / name)
     except (RecordError, hvae_tf.DataError, hvae_tf.DivergenceError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(opening(args.out))
+    say_written([args.out / name for name in contents])
     return 0

@@ -7,15 +7,13 @@ Like make: what has a record is not done again, what was stopped goes on. Writes
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reproduce import making
-from reproduce.cli import answer
+from reproduce.cli import answer, leave
 from reproduce.riemann.settings import PRESETS, TARGETS, cell_name, cells
 
 
@@ -60,4 +58,4 @@ def make_records(done, preset) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

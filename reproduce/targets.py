@@ -8,20 +8,18 @@ Like make: what has a record is not done again. Writes report.md, gaps.csv and a
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, positive  # noqa: E402
+from reproduce.cli import answer, counted, folder, integers, leave, make_parser, opening, positive, say_written, shown  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--targets", metavar="A,B", help="some of the targets (default: all)")
     add("--flows", metavar="A,B", help="some of the flows (default: all)")
@@ -32,7 +30,6 @@ def parse(argv=None) -> argparse.Namespace:
     add(
         "--processes",
         type=positive,
-        default=os.cpu_count(),
         metavar="N",
         help="trainings at once (default: a core each)",
     )
@@ -56,7 +53,7 @@ def make_report(args) -> int:
     from reproduce.evidence.flows import FLOWS
     from reproduce.evidence.report import report
     from reproduce.evidence.work import Fit
-    from reproduce.workers import run_side_by_side
+    from reproduce.workers import available_cores, run_with_display, worker_pool
 
     failures = {}
     try:
@@ -72,24 +69,27 @@ def make_report(args) -> int:
             ]  # fmt: skip
             fits = [fit for fit in fits if args.force or not fit.done(store)]
             if fits:
-                print(f"{len(fits)} trainings to do; records go to {args.out}", flush=True)
-                failures = run_side_by_side(fits, store, args.processes, force=args.force, noun="trainings")
+                print(f"{counted(len(fits), 'training')} to do; records go to {shown(args.out)}", flush=True)
+                with worker_pool(min(args.processes or available_cores(), len(fits))) as executor:
+                    failures = run_with_display(fits, store, executor, force=args.force, noun="trainings")
                 for name, failure in failures.items():
                     print(f"failed: {name}: {failure}", file=sys.stderr)
         records = store.read_all()
         if not records:
             raise RecordError(f"{args.out} has no records to report")
-        for name, content in report(records).items():
+        contents = report(records)
+        for name, content in contents.items():
             update(args.out / name, content)
-            print(args.out / name)
     except argparse.ArgumentTypeError as error:
         print(f"targets.py: error: {error}", file=sys.stderr)
         return 2
     except (RecordError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(opening(args.out))
+    say_written([args.out / name for name in contents])
     return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,21 +9,19 @@ Writes report.md, a table as CSV and a figure, all at the end; each call does al
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, positive  # noqa: E402
+from reproduce.cli import answer, folder, integers, leave, make_parser, positive  # noqa: E402
 from reproduce.gaussian.configs import PRESETS  # noqa: E402
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--dims", type=integers("sizes d", 1), metavar="D,D,...", help="sizes of the problem (default: 1,3,11,51)")
     add("--iterations", type=positive, metavar="N", help="of each training (default: the paper's, 30000)")
@@ -75,4 +73,4 @@ def main(argv=None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

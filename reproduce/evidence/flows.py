@@ -5,12 +5,21 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
+from hvae_tf.dynamics.metrics import Dense
+from hvae_tf.flows.annealed import AnnealedFlow
+from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.hvi import HVIFlow
+from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse
+from hvae_tf.flows.riemannian import RiemannianFlow
+from hvae_tf.flows.score import ScoreReverse
+
+tfb = tfp.bijectors
 
 STEPS = 4
 HIDDEN_UNITS = (32, 32)
@@ -37,8 +46,8 @@ def _sizes(scale):
     return {**settings, "dtype": tf.float64}
 
 
-def _hamiltonian(tempering):
-    return lambda size, scale, seed: HamiltonianFlow(size, STEPS, tempering, **_sizes(scale))
+def _hamiltonian(tempering, **options):
+    return lambda size, scale, seed: HamiltonianFlow(size, STEPS, tempering, **options, **_sizes(scale))
 
 
 def _hvi(num_transitions, num_leapfrog_steps, make_reverse):
@@ -49,17 +58,54 @@ def _hvi(num_transitions, num_leapfrog_steps, make_reverse):
     return make
 
 
+def _annealed(**options):
+    return lambda size, scale, seed: AnnealedFlow(size, STEPS, **options, **_sizes(scale))
+
+
+def _ldvi(size, scale, seed):
+    reverse = ScoreReverse(HIDDEN_UNITS, sees=("z", "grad"), seed=seed)
+    return AnnealedFlow(size, STEPS, refreshment="learned", reverse=reverse, **_sizes(scale))
+
+
+def full_covariance(event_size: int, *, context_size: int, dtype) -> list[tfb.Bijector]:
+    """Z to L z, with a lower triangular L that is learned: q0 becomes a Gaussian of any covariance."""
+    factor = tfp.util.TransformedVariable(tf.eye(event_size, dtype=dtype), tfb.FillScaleTriL(diag_shift=None))
+    return [tfb.ScaleMatvecTriL(factor)]
+
+
+def _bijectors(bijectors, **options):
+    return lambda size, scale, seed: BijectorFlow(size, bijectors, dtype=tf.float64, **options)
+
+
 def _network(seed):
     return NetworkReverse(HIDDEN_UNITS, sees=("z", "grad"), seed=seed)
 
 
 FLOWS = {
     "mean-field": FlowRow("none: diagonal Gaussian", 0, lambda size, scale, seed: IdentityFlow(size, dtype=tf.float64)),
+    "gaussian": FlowRow("linear: Gaussian of any covariance", 0, _bijectors(full_covariance)),
     "planar-8": FlowRow("planar, 8 layers", 0, lambda size, scale, seed: PlanarFlow(size, 8, dtype=tf.float64)),
+    "iaf-2": FlowRow("inverse autoregressive, 2 layers", 0, _bijectors("iaf", num_layers=2, hidden_units=HIDDEN_UNITS)),
     "hvae-none": FlowRow("HVAE, K = 4, no tempering", STEPS + 1, _hamiltonian("none")),
     "hvae-fixed": FlowRow("HVAE, K = 4, fixed tempering", STEPS + 1, _hamiltonian("fixed")),
     "hvae-free": FlowRow("HVAE, K = 4, free tempering", STEPS + 1, _hamiltonian("free")),
+    "hvae-untied": FlowRow(
+        "HVAE, K = 4, free, untied momentum", STEPS + 1, _hamiltonian("free", momentum_scale="learned", shift=True)
+    ),
+    "dense": FlowRow(
+        "Riemannian, K = 4, dense metric", STEPS + 1,
+        lambda size, scale, seed: RiemannianFlow(
+            size, STEPS, Dense(np.diag(1.0 / scale)), step_size=0.5 / STEPS, dtype=tf.float64
+        ),
+    ),
+    "nose-hoover": FlowRow(
+        "Nosé–Hoover, K = 4, fixed tempering", STEPS + 1,
+        lambda size, scale, seed: NoseHooverFlow(size, STEPS, tempering="fixed", **_sizes(scale)),
+    ),
     "hvi-linear": FlowRow("HVI, n = 4, linear reverse", STEPS + 1, _hvi(1, STEPS, lambda seed: LinearReverse())),
     "hvi-network": FlowRow("HVI, n = 4, reverse network", STEPS + 1, _hvi(1, STEPS, _network)),
     "hvi-4x1": FlowRow("HVI, T = 4, n = 1, reverse networks", STEPS + 1, _hvi(STEPS, 1, _network)),
-}
+    "uha-4": FlowRow("UHA, T = 4", STEPS + 1, _annealed(refreshment="learned")),
+    "langevin-4": FlowRow("Langevin (L-MCVAE), T = 4", STEPS + 1, _annealed(refreshment=0.0)),
+    "ldvi-4": FlowRow("Langevin diffusion (LDVI), T = 4", STEPS + 1, _ldvi),
+}  # fmt: skip

@@ -54,7 +54,7 @@ class Fit:
         known, seed = KNOWN_TARGETS[self.target], self.training.seed
         target, scale = known.make(), np.array(known.standard_deviation)
         flow = FLOWS[self.flow].make(target.event_size, scale, seed)
-        fit = train(target, flow, (np.array(known.mean), scale), self.training)
+        fit = train(target, flow, (np.array(known.mean), scale), self.training, progress)
         found = {
             "bound": fit.bound,
             "standard_error": fit.standard_error,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from reproduce.cli import folder, integers, names_of, positive
+from reproduce.cli import folder, integers, names_of, opening, positive, say_written
 from reproduce.judged.protocol import Cell, Preset, Run
 
 
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser, cells: Mapping[str, Cell], re
     add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
     add("--report-only", action="store_true", help="train nothing; make the report from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
-    add("--verbose", type=int, choices=(0, 1, 2), default=2, help="Keras's: 0 silent, 1 bar, 2 a line an epoch")
+    add("--verbose", type=int, choices=(0, 1, 2), default=2,
+        help="0 silent, 1 how far it is, 2 a line an epoch too where one run follows another (default: 2)")  # fmt: skip
 
 
 def settle(args: argparse.Namespace, preset: Preset, results: Path) -> None:
@@ -50,7 +51,7 @@ def _judge(preset, images: int | None):
 def report_after(
     args: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, str]], write: Callable[[], list[Path]]
 ) -> int:
-    """Does the work, unless it is ``--report-only``, then writes the report; gives the exit status."""
+    """Does the work, unless it is ``--report-only``, then writes the report and shows how it opens; the exit status."""
     import hvae_tf
     from hvae_tf.runs import RecordError
 
@@ -58,14 +59,16 @@ def report_after(
     try:
         if not args.report_only:
             failures = work(args)
-        for path in write():
-            print(path)
+        written = write()
     except (
         RecordError, hvae_tf.DataError, hvae_tf.CheckpointError, hvae_tf.DivergenceError, OSError, RuntimeError,
         ValueError,
     ) as error:  # fmt: skip
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if args.verbose:
+        print(opening(args.out))
+    say_written(written)
     for name, failure in failures.items():
         print(f"failed: {name}: {failure}", file=sys.stderr)
     return 1 if failures else 0

@@ -1,25 +1,26 @@
 """A run from its networks to its record: trained, saved, judged; each stage is skipped where its result stands."""
 
+import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-
-import keras
 
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import atomic_write
-from hvae_tf.runs import InlineExecutor, RunStore, make_record, run_all
-from reproduce.cli import interrupt_comes_through
+from hvae_tf.runs import Report, RunStore, make_record
+from reproduce.cli import counted, interrupt_comes_through, shown, wrapped
+from reproduce.epochs import EpochProgress
 from reproduce.judged.protocol import Preset, Run
 from reproduce.judged.training import active_units, take_pictures, train
 from reproduce.judging.models import JudgedModel
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.training import save_model
+from reproduce.progress import Display
 from reproduce.table1 import take_cores
-from reproduce.workers import available_cores, run_side_by_side
+from reproduce.workers import available_cores, run_with_display, worker_pool
 
+TRAINING_SHARE = 0.8  # of a run's time, about
 TRAINING_STEP = 6.0  # passes through a decoder that one evaluation costs in a training step, there and back
 SIZES = {"mnist": 50_000, "digits": 1_200}  # training images, about
 
@@ -49,14 +50,14 @@ class Settings:
         folder: Of all results.
         data_dir: Where TFDS keeps its data sets; None: its own default.
         cores: That each run has; None where TensorFlow decides. Recorded, for seconds an epoch depend on it.
-        verbose: Keras's.
+        epoch_lines: Whether each epoch has a line of its own.
     """
 
     preset: Preset
     folder: Path
     data_dir: Path | None = None
     cores: int | None = None
-    verbose: int = 0
+    epoch_lines: bool = False
 
     def data(self) -> ImageData:
         """The images that the protocol asks for."""
@@ -102,25 +103,25 @@ class JudgedTask:
             return self._judge().done(judged)
         return judged.done(self.name, self.settings.preset.judge.configuration(), self.of.seed)
 
-    def run(self, store: RunStore, progress: Callable[[float], None], force: bool) -> None:
+    def run(self, store: RunStore, progress: Report, force: bool) -> None:
         folder = self.settings.folder
-        if self.settings.verbose:
-            print(f"== {self.name}", flush=True)
         if force:  # the old record stands until the new model is trained
             shutil.rmtree(folder / "work" / self.name, ignore_errors=True)
         if force or not (self._trained(store) and self.model_path.exists()):
             self._train(store, progress)
         if force or not self._judge().done(judge_of(folder)):
-            self._judge().run(judge_of(folder), lambda fraction: None, force)
+
+            def judged(fraction, doing="", *, kept=False):
+                progress(TRAINING_SHARE + (1.0 - TRAINING_SHARE) * fraction, doing or f"{self.name}, judged", kept=kept)
+
+            self._judge().run(judge_of(folder), judged, force)
 
     def _train(self, store, progress):
         settings, data = self.settings, self.settings.data()
         epochs = settings.preset.protocol.max_epochs
-        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: progress(0.8 * (epoch + 1) / epochs))
-        model, result = train(
-            self.of, settings.preset, data, settings.folder / "work" / self.name, verbose=settings.verbose,
-            callbacks=[told],
-        )  # fmt: skip
+        epoch = EpochProgress(progress, self.name, epochs, share=TRAINING_SHARE, lines=settings.epoch_lines)
+        work = settings.folder / "work" / self.name
+        model, result = train(self.of, settings.preset, data, work, verbose=0, callbacks=[epoch])
         training = {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
         with interrupt_comes_through():
             save_model(model, self.model_path)
@@ -136,28 +137,29 @@ class JudgedTask:
         ))  # fmt: skip
 
 
-def do_runs(runs, settings: Settings, *, processes: int | None, cores: int | None, force: bool) -> dict[str, str]:
+def do_runs(args, settings: Settings) -> dict[str, str]:
     """Does the runs that are not done, side by side where there are several; gives what went wrong, by run.
 
     Args:
-        runs: Of the table.
-        settings: What they have in common; the number of cores is put in here.
-        processes: Runs at once; None takes one if `cores` is given, else one for each core.
-        cores: Of each run; None takes one side by side, else all.
-        force: Whether to do again what is done.
+        args: Of `reproduce.judged.command`.
+        settings: What the runs have in common; the number of cores is put in here.
     """
     store = records_of(settings.folder)
-    runs = [run for run in runs if force or not JudgedTask(run, settings).done(store)]
+    runs = [run for run in args.runs if args.force or not JudgedTask(run, settings).done(store)]
     if not runs:
         return {}
-    processes = min(processes or (1 if cores else available_cores()), len(runs))
-    cores = (cores or 1) if processes > 1 else take_cores(cores)
-    quiet = settings.verbose == 0
-    settings = dataclasses.replace(settings, cores=cores, verbose=0 if processes > 1 else settings.verbose)
+    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
+    if processes > 1:
+        settings = dataclasses.replace(settings, cores=args.cores or 1)
+    else:
+        settings = dataclasses.replace(settings, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [JudgedTask(run, settings) for run in runs]
-    if processes == 1:
-        return run_all(tasks, store, InlineExecutor(), force=force)
-    if not quiet:
-        print(f"{len(tasks)} runs to do, {processes} at once; records go to {settings.folder}", flush=True)
-    return run_side_by_side(tasks, store, processes, cores=cores or 1, force=force, quiet=quiet)
+    if args.verbose:
+        at_once = f", {processes} at once" if processes > 1 else ""
+        records = shown(settings.folder)
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {records}"), flush=True)
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Display(quiet=not args.verbose))
+        executor = stack.enter_context(worker_pool(processes, settings.cores or 1)) if processes > 1 else None
+        return run_with_display(tasks, store, executor, force=args.force, display=display)
