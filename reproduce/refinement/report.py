@@ -186,9 +186,9 @@ def _models(findings: Findings) -> list[str]:
         parts.append(
             f"{settings['max_epochs']} epochs of Adamax, cosine from {settings['learning_rate']:g}, batches of "
             f"{settings['batch_size']}, l = {settings['latent_size']}; refined cells begin with "
-            f"{settings['warm_up_steps']} batches without moves; weights of the last epoch{best}. Epochs are equal, not "
-            f"compute. Chains are tuned to an acceptance of {settings['target_acceptance']:g}. Nats per image. AIS: T = "
-            f"{judge['chains']['num_temperatures']}, {judge['chains']['num_chains']} chains from the encoder, first "
+            f"{settings['warm_up_steps']} batches without moves; weights of the last epoch{best}. Epochs are equal, "
+            f"not compute. Chains are tuned to an acceptance of {settings['target_acceptance']:g}. Nats per image. AIS: "
+            f"T = {judge['chains']['num_temperatures']}, {judge['chains']['num_chains']} chains from the encoder, first "
             f"{min(len(row.ais) for row in findings.rows)} test images. It overstates the NLL, in expectation on "
             "simulated images by no more than the gap (BDMC's): what a model with the larger gap is ahead by is, if "
             f"anything, more. −ELBO and IS-{judge['importance_samples']} are q0's, on the first "
