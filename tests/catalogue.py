@@ -223,7 +223,7 @@ CATALOGUE: dict[str, Row] = {
             repeats=False,
             planted=without_ratio,
         )
-        for name, num_layers, amortised in (("iaf", 2, False), ("iaf", 1, True), ("maf", 1, False))
+        for name, num_layers, amortised in (("iaf", 1, False), ("iaf", 2, True))
     },
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
