@@ -270,7 +270,7 @@ CATALOGUE: dict[str, Row] = {
             repeats=False,
             planted=without_ratio,
         )
-        for name, num_layers, amortised in (("iaf", 2, False), ("iaf", 1, True), ("maf", 1, False))
+        for name, num_layers, amortised in (("iaf", 1, False), ("iaf", 2, True))
     },
     **{
         f"annealed-{title}-{reverse}-T{T}-n{n}": Row(

@@ -75,7 +75,11 @@ def test_ways_through_the_latent_space(model, x):
     np.testing.assert_array_equal(shown[15:20, 13:17], plane[2, 0, ..., 0])  # z_1 to the right, z_2 upwards
 
 
-@pytest.mark.parametrize("event_shape", [(6,), (7, 2), (4, 4, 3)], ids=["row", "sequence", "colour"])
+@pytest.mark.parametrize(
+    "event_shape",
+    [(6,), *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((7, 2), (4, 4, 3)))],
+    ids=["row", "sequence", "colour"],
+)
 def test_other_events_are_drawn_too(event_shape, seed):
     x = np.random.default_rng(seed).normal(size=(5, *event_shape)).astype(np.float32)
     model = VAE(*networks(event_shape, 2), likelihood="normal")
@@ -156,6 +160,7 @@ def page(model, x, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_gallery_is_one_file_with_its_pictures_inside(page, model):
     text = page.read_text()
     titles = re.findall("<h2>(.*?)</h2>", text)
@@ -174,6 +179,7 @@ def test_the_gallery_is_one_file_with_its_pictures_inside(page, model):
     assert f"of {model.latent_size}</td>" in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason=f"needs a browser: {', '.join(BROWSERS)}")
 def test_a_browser_shows_all_its_pictures(page, tmp_path):
     """The page with a line that counts what was painted, printed by a headless browser after loading it."""

@@ -103,6 +103,7 @@ def conditional(model=HVAE, seed=0, **kwargs):
     return model(*networks, **({"num_leapfrog_steps": 1} if model is HVAE else {}), **kwargs)
 
 
+@pytest.mark.slow
 def test_as_keras_trains_it(digits, tmp_path):
     x, y = digits
     model = conditional(VAE)
@@ -142,6 +143,7 @@ def test_every_method_takes_y(digits):
     assert np.abs(whole - other).max(axis=(1, 2, 3)).min() > 1e-5
 
 
+@pytest.mark.slow
 def test_a_label_as_an_integer(digits):
     """A context without axes, which the networks embed."""
     x, y = digits
@@ -160,6 +162,7 @@ def test_a_label_as_an_integer(digits):
     assert model.elbo(x, y=labels).shape == (24,)
 
 
+@pytest.mark.slow
 def test_the_resumable_loop_takes_pairs(digits, tmp_path):
     x, y = digits
 
@@ -181,6 +184,7 @@ def test_the_resumable_loop_takes_pairs(digits, tmp_path):
         hvae_tf.fit(model, Pairs(), x, tmp_path / "other", max_epochs=2, verbose=0)
 
 
+@pytest.mark.slow
 def test_labels_go_with_their_images(tmp_path):
     """Through splits, limits, and the batches of the loop."""
     data, plain = (hvae_tf.load("digits", limit=(60, 40, 30), labels=labels) for labels in (True, False))

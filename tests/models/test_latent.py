@@ -32,7 +32,7 @@ def test_embedding_and_decoding_are_the_reconstruction(model, rows):
     # the flow has moved it from the encoder's mean, which is what it is without a flow
     assert np.abs(z - model.posterior(rows).mean).max() > 1e-3
     plain = VAE(model.encoder, model.decoder, likelihood="normal")
-    np.testing.assert_allclose(plain.embed(rows), plain.posterior(rows).mean, rtol=1e-6)
+    np.testing.assert_allclose(plain.embed(rows), plain.posterior(rows).mean, rtol=1e-5, atol=1e-6)
     grid = model.decode(z[:24].reshape(2, 3, 4, LATENT), batch_size=5)
     np.testing.assert_allclose(grid.reshape(24, 5), model.decode(z[:24]), rtol=1e-5, atol=1e-6)
 
@@ -124,6 +124,7 @@ def test_a_collapsed_posterior_is_told_of_in_one_line(seed):
     assert not model.active_units(3.0 * x, num_samples=1).active.any()
 
 
+@pytest.mark.slow
 def test_the_loop_warns_and_the_callback_counts(seed, tmp_path):
     data = hvae_tf.load("digits", limit=(50, 40, 1))
 
