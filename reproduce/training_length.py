@@ -43,8 +43,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--images", type=positive, default=400, metavar="N", help="test images judged by AIS (default: 400)")
     add("--eval-images", type=positive, default=1000, metavar="N", help="test images judged by IS (default: 1000)")
     add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
-    add("--out", type=folder, metavar="DIR", default=RESULTS / "training_length",
-        help="output folder (default: results/training_length)")  # fmt: skip
+    add("--out", type=folder, metavar="DIR",
+        help="output folder (default: results/training_length, or results/training_length-PRESET)")  # fmt: skip
     add("--table", type=folder, metavar="DIR", help="Table 1's records to be shown too (default: those of the preset)")
     add("--judge", type=folder, metavar="DIR", default=RESULTS / "judge" / "standard",
         help="the judge's records of those (default: results/judge/standard)")  # fmt: skip
@@ -54,6 +54,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--quiet", action="store_true", help="say nothing of how far it is")
     args = parser.parse_args(argv)
+    suffix = "" if args.preset == "budget" else f"-{args.preset}"
+    args.out = args.out or RESULTS / f"training_length{suffix}"
     args.table = args.table or RESULTS / "table1" / args.preset
     check_cluster_options(parser, args)
     return args
