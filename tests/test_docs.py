@@ -26,7 +26,7 @@ PAGES |= {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBU
 README = PAGES["README.md"]
 # what takes a training, or several models: run by .ci/run
 SLOW = ("docs/vae.md-0", "docs/iwae.md-0", "docs/hvi.md-0", "docs/planar.md-0", "docs/add_a_likelihood.md-0",
-        "docs/guide.md-2")  # fmt: skip
+        "docs/guide.md-2", "docs/latent.md-0", "docs/conditional.md-0", "docs/iaf.md-0")  # fmt: skip
 
 
 def examples():
