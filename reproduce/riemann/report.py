@@ -163,7 +163,7 @@ def _samplers(records) -> str:
     for name in TARGETS:
         for sampler in SAMPLERS:
             row = records[f"samplers-{name}"]["results"]["samplers"][sampler]
-            shown = [f"{value:.3g} ± {error:.1g}" for value, error in rates(row)]
+            shown = [_with_error(*rate) for rate in rates(row)]
             rows.append([
                 TITLES[name], sampler, row["step_size"], row["length"], fixed(row["acceptance"]), *shown,
                 fixed(row["metric_evaluations_per_step"], 1), f"{100 * row['unsolved_steps']:.2g} %",
@@ -172,6 +172,12 @@ def _samplers(records) -> str:
     head = ["target", "sampler", "ε", "steps", "acceptance", "per 1000 gradients", "per 1000 evaluations", "per second",
             "metric, per step", "steps not solved", "mean off, s.e."]  # fmt: skip
     return markdown(head, rows)
+
+
+def _with_error(value, error) -> str:
+    """As many decimals as the error has to say."""
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f} ± {error:,.{places}f}"
 
 
 def _mean(values, digits=2) -> str:

@@ -56,7 +56,7 @@ def test_verdicts_follow_the_records():
     assert flat.count("(more)") == 3 + 3 + 3 + 2  # evaluations: 16 / 10 times as many
     assert "K = 1: +0.500 ± 0.000 (more)" in flat
     assert "K = 1: -0.005 ± 0.064 (not told apart)" in flat
-    assert "| logistic regression, five observations | RMHMC | 0.5 | 2 | 0.90 | 1.6e+03 ± 1 | 160 ± 0.1 |" in page
+    assert "| logistic regression, five observations | RMHMC | 0.5 | 2 | 0.90 | 1,600.0 ± 1.0 | 160.00 ± 0.10 |" in page
     assert len(list(csv.DictReader(io.StringIO(contents["digits.csv"])))) == 2 * len(cells(SMALL.digits))
     for name in ("trajectories.png", "samplers.png", "digits.png"):
         assert contents[name][:4] == b"\x89PNG"
