@@ -97,9 +97,8 @@ def _digits(digits) -> str:
             _mean([r["log_likelihood_judged"] - r["elbo_judged"] for r in results]),
             _mean([r["log_likelihood_judged"] for r in results]),
             ", ".join(f"{mass:.3g}" for mass in masses),
-            fixed(float(np.median([r["milliseconds_per_batch"] for r in results])), 0),
         ])  # fmt: skip
-    return markdown(["", "bound", "log p(x) − bound", "log p(x), AIS", "Q at the end", "ms a batch"], rows)
+    return markdown(["", "bound", "log p(x) − bound", "log p(x), AIS", "Q at the end"], rows)
 
 
 def _verdict(gaussian, digits, preset) -> str:
