@@ -31,6 +31,7 @@ def readme(repository: str | None) -> str:
 
 PLOTS = ["matplotlib>=3.9"]
 REPRODUCE = [*PLOTS, "scipy>=1.14", "tqdm>=4.66"]
+NOTEBOOKS = ["nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0", "latex2mathml>=3.78"]
 TEST = [*REPRODUCE, *CLUSTER, "pytest>=8.0", "pytest-xdist>=3.6", "hypothesis>=6.100"]
 
@@ -73,7 +74,7 @@ setup(
         "docs": DOCS,
         "test": TEST,
         "cluster": CLUSTER,  # --scheduler: runs on many machines
-        "dev": [*TEST, *DOCS, "ruff>=0.9", "mypy>=1.10", "pre-commit>=4.0"],
+        "dev": [*TEST, *DOCS, *NOTEBOOKS, "ruff>=0.9", "mypy>=1.10", "pre-commit>=4.0"],
         "bench": [*REPRODUCE, "torch==2.13.0", "pythae==0.1.2", "jax==0.10.2", "optax==0.2.8"],  # peers of benchmarks/
     },
     classifiers=[

@@ -5,6 +5,7 @@ import base64
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_matplotlib_is_imported_when_something_is_drawn():
         for node in ast.parse(path.read_text()).body:
             names = [alias.name for alias in getattr(node, "names", [])] + [getattr(node, "module", None) or ""]
             assert not any(name.startswith("matplotlib") for name in names), path
+
+
+def test_where_matplotlib_is_missing_the_extra_is_named(monkeypatch, model):
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "hvae_tf\[plots\]"') as error:
+        plots.samples(model, 1)
+    assert error.value.name == "matplotlib"
 
 
 def test_a_mosaic_holds_the_images_row_by_row():

@@ -1,6 +1,7 @@
 """Pictures of a model, its training and its flow. Each function gives a matplotlib `Figure`, which nothing has shown.
 
-matplotlib is imported when a picture is drawn. ``figure.savefig(path)`` writes it; a notebook shows it by itself.
+matplotlib is imported when a picture is drawn (extra ``plots``). ``figure.savefig(path)`` writes it; a notebook with
+``%matplotlib inline`` shows it.
 """
 
 from hvae_tf.plots.drawing import mosaic, show

@@ -8,9 +8,18 @@ SHOWN = 12  # images of a strip
 
 
 def figure(width: float, height: float) -> Any:
-    """An empty matplotlib `Figure` of so many inches, which lays itself out."""
-    from matplotlib.figure import Figure
+    """An empty matplotlib `Figure` of so many inches, which lays itself out.
 
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed; it names the extra.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        message = 'hvae_tf.plots needs matplotlib, which is not installed; pip install "hvae_tf[plots]"'
+        raise ModuleNotFoundError(message, name="matplotlib") from None
     return Figure(figsize=(width, height), layout="constrained")
 
 

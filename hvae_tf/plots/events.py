@@ -111,10 +111,10 @@ def of_rows(model, x, rows, columns) -> Any:
         fig = figure(0.75 * x.shape[1] + 1.0, 0.75 * len(x) * height / width + 0.9)
         tiles(fig.subplots(), x, limits(x), rows=rows, columns=columns)
         return fig
-    from matplotlib import colormaps
-
     across = min(len(x), 3)
     fig = figure(3.0 * across + 0.6, 2.1 * -(-len(x) // across) + 0.8)
+    from matplotlib import colormaps
+
     for i, axis in enumerate(panels(fig, len(x), across)):
         for share, event, label in zip(np.linspace(0.0, 1.0, x.shape[1]), x[i], columns, strict=True):
             lines(axis, event, marker="", color=colormaps["viridis"](share), label=None if i else label)

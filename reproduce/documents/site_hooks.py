@@ -1,4 +1,4 @@
-"""What mkdocs does beside building `docs/`: reports and benchmarks as pages, the reference, links, equations.
+"""What mkdocs does beside building `docs/`: reports, benchmarks, notebooks as pages, the reference, links, equations.
 
 A page of `docs/` is read in two places, in the repository and on the site. Its links are those of the repository, such
 as `../results/hvi/report.md`; here they become those of the site. What the site does not hold is named instead.
@@ -9,12 +9,17 @@ import functools
 import os
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from reproduce.documents import notebooks  # noqa: E402
+
 PACKAGE = ROOT / "hvae_tf"
 INCLUDED = ("results/**/*.md", "results/**/*.png", "benchmarks/*.md", "benchmarks/results/*.md",
             "benchmarks/results/*.png", "CHANGELOG.md", "CONTRIBUTING.md")  # fmt: skip
@@ -160,12 +165,16 @@ def on_config(config):
 
 
 def on_files(files: Files, config) -> Files:
-    """Adds reports, benchmarks and the reference."""
+    """Adds reports, benchmarks, notebooks and the reference."""
     for pattern in INCLUDED:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
             if "/work/" not in name and "-quick/" not in name:
                 files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+    for path in sorted(notebooks.FOLDER.glob("*.ipynb")):
+        page = notebooks.page(path)
+        for name, content in {path.with_suffix(".md").name: page.markdown, **page.pictures}.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=content))
     files.append(File.generated(config, f"{REFERENCE}index.md", content=_index_page()))
     for room, modules in rooms().items():
         files.append(File.generated(config, f"{REFERENCE}{room}.md", content=_room_page(room, modules)))
@@ -185,6 +194,8 @@ def on_page_markdown(markdown, page, config, files):
             return match.group(0)
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         inside = target.removeprefix("docs/") if target.startswith("docs/") else target
+        if not (uri.startswith("notebooks/") and posixpath.basename(inside) == words):  # that one is the file itself
+            inside = inside.replace(".ipynb", ".md")
         if files.get_file_from_path(inside) is None:
             if os.path.exists(ROOT / target):
                 return f"{words} (`{target}`)" if target.rsplit("/", 1)[-1] not in words else words
