@@ -45,6 +45,7 @@ def inference_figure(lines: Sequence, cells: Mapping) -> bytes:
             axis.errorbar(x, [v.mean() for v in numbers], halves, marker=marker, color=f"C{i}", capsize=3, lw=1,
                           label=NAMES[kind])  # fmt: skip
         axis.set(xlabel="evaluations of the decoder, a training step and image", xticks=counts)
+        axis.set_xlim(min(counts) - 1.0, max(counts) + 1.0)
         axis.grid(alpha=0.3)
     axes[0].set(ylabel="−bound less AIS, nats: lower is better", title="What inference lacks")
     axes[1].set(ylabel="−log p(x) by AIS, nats: lower is better", title="What the decoder is worth")
