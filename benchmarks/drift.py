@@ -7,7 +7,6 @@ and from 5.
 """
 
 import itertools
-import sys
 
 import numpy as np
 from harness.command import FOLDER, answer, integers, leave, make_parser, parse
@@ -15,6 +14,7 @@ from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
 
+from reproduce.progress import Display, Stages
 from reproduce.tables import markdown
 
 ADJOINTS = ("backprop", "checkpoint", "reversible")
@@ -85,8 +85,11 @@ def work(args) -> None:
     """Computes all gradients, and writes the table."""
     rows = []
     batch = 10 if args.quick else 100
-    with Worker("drift:Gradients", batch, args.threads, threads=args.threads) as worker:
-        for weights, start, k in itertools.product(("initial", "trained"), INV_SQRT_BETAS_0, args.steps):
+    with Display() as display, Worker("drift:Gradients", batch, args.threads, threads=args.threads) as worker:
+        combinations = list(itertools.product(("initial", "trained"), INV_SQRT_BETAS_0, args.steps))
+        stages = Stages(display, len(combinations))
+        for weights, start, k in combinations:
+            stages.begin(f"{weights} weights, K = {k}")
             exact = worker.call("gradient", weights, "backprop", "float64", k, start)
             errors = {}
             for kind in ADJOINTS:
@@ -94,7 +97,6 @@ def work(args) -> None:
                 far = None if found is None else float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
                 errors[kind] = far
             rows.append({"weights": weights, "inv_sqrt_beta_0": start, "K": k, "relative_error": errors})
-            print(rows[-1], file=sys.stderr, flush=True)
     lines = [
         (
             r["weights"],

@@ -13,6 +13,7 @@ from harness.report import write_report
 from harness.rounds import Spread, number
 from harness.workers import Worker
 
+from reproduce.progress import Display, Stages
 from reproduce.tables import markdown
 
 LIMIT = 0.03
@@ -79,17 +80,31 @@ def arguments(argv=None):
 
 def work(args) -> None:
     """Times steps with and without the making of batches in turn, and writes the table."""
+    with Display() as display:
+        found = measure(args, Stages(display, sum(k + 1.0 for k in args.steps)))
+    write(args, found)
+
+
+def measure(args, stages) -> dict:
+    """The turns, by K."""
     found = {}
     for k in args.steps:
+        tell = stages.begin(f"K = {k}", k + 1.0)
         with Worker("input_pipeline:Training", k, 50_000, args.threads, threads=args.threads) as worker:
             worker.call("begin", args.rounds * args.training_steps // 2)
             worker.call("made", 1)
             turns = []
-            for _ in range(args.rounds):
+            for r in range(args.rounds):
+                tell(r / args.rounds)
                 waited, total = worker.call("made", args.training_steps)
                 always = worker.seconds("always", times=args.training_steps)
                 turns.append({"waited": waited, "total": total, "always_there": always * args.training_steps})
         found[k] = turns
+    return found
+
+
+def write(args, found) -> None:
+    """Writes the table; too long a wait is an error."""
     rows, shares = [], {}
     for k, turns in found.items():
         shares[k] = sum(t["waited"] for t in turns) / sum(t["total"] for t in turns)

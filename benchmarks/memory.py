@@ -6,14 +6,13 @@ TensorFlow itself in it, and how far that is above what the process held just be
 imported, built and traced: activations, gradients, the optimiser's temporaries, and the executable graph.
 """
 
-import sys
-
 import numpy as np
 from harness.command import answer, integers, leave, make_parser, parse
 from harness.report import write_report
 from harness.rounds import number
 from harness.workers import Worker
 
+from reproduce.progress import Display, Stages, say
 from reproduce.tables import markdown, png
 
 KINDS = {
@@ -47,17 +46,21 @@ def arguments(argv=None):
     return args
 
 
-def measure(args, kind: str, k: int, batch: int, timed_steps: int) -> dict:
+def cost(configuration) -> float:
+    """How long one takes beside others: a process's start, and its steps."""
+    _, k, batch = configuration
+    return 1.0 + 0.001 * batch * (k + 1)
+
+
+def measure(args, kind: str, k: int, batch: int, timed_steps: int, stages: Stages) -> dict:
     """One configuration in a process of its own."""
+    stages.begin(f"{kind}, K = {k}, batch {batch}", cost((kind, k, batch)))
     with Worker("models:TrainingStep", kind, k, batch, args.threads, threads=args.threads) as worker:
         worker.seconds("step")
         seconds = float(np.median([worker.seconds("step") for _ in range(timed_steps)]))
         held, peak = worker.call("memory")
     row = {"kind": kind, "K": k, "batch": batch, "peak": peak, "above": peak - held, "seconds": seconds}
-    print(
-        f"{KINDS[kind]}, K = {k}, batch {batch}: {peak / GIB:.2f} GiB, {seconds:.3g} s a step",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+    say(f"{KINDS[kind]}, K = {k}, batch {batch}: {peak / GIB:.2f} GiB, {seconds:.3g} s a step")
     return row
 
 
@@ -71,16 +74,19 @@ def fit_backprop(rows) -> tuple[float, float]:
 
 def work(args) -> None:
     """Measures everything, then writes tables and the figure."""
-    rows = [
-        measure(args, kind, k, batch, args.timed_steps)
+    asked = [
+        (kind, k, batch)
         for batch in args.batches
         for kind in KINDS
         for k in (args.steps if kind != "vae" else (0,))
-    ]
-    start, slope = fit_backprop(rows)
+    ]  # fmt: skip
     batch, k = args.large
+    with Display() as display:
+        stages = Stages(display, sum(map(cost, asked)) + len(HVAE_KINDS) * cost(("", k, batch)))
+        rows = [measure(args, *what, args.timed_steps, stages) for what in asked]
+        large = [measure(args, kind, k, batch, 1, stages) for kind in HVAE_KINDS]
+    start, slope = fit_backprop(rows)
     predicted = start + slope * batch * (k + 1)
-    large = [measure(args, kind, k, batch, 1) for kind in HVAE_KINDS]
     figures = {
         "rows": rows,
         "backprop_fit": {"bytes": start, "bytes_per_image_and_evaluation": slope},

@@ -34,13 +34,18 @@ def parse(argv=None) -> argparse.Namespace:
 
 def main(argv=None) -> int:
     """Makes everything, then writes it; gives the exit status."""
-    return answer(make_report, parse(argv), stopped="nothing was written")
+    args = parse(argv)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return answer(make_report, args, stopped="nothing was written")
 
 
 def make_report(args) -> int:
     """Makes everything, then writes it; gives the exit status."""
     try:
-        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
         from reproduce.auxiliary.beta_binomial import Training
         from reproduce.auxiliary.report import write_report
         from reproduce.auxiliary.results import make_results

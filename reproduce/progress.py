@@ -34,24 +34,27 @@ class Display:
     def __init__(self, quiet: bool = False):
         self._quiet = quiet
         self._terminal = sys.stderr.isatty()
-        self._began = time.monotonic()
+        self._began = self._start = time.monotonic()
         self._fraction = self._kept = 0.0
         self._doing, self._ends, self._told = "", None, None
         self._bar, self._lock, self._closed = None, threading.RLock(), threading.Event()
 
-    def show(self, fraction: float, doing: str, kept: float = 0.0) -> None:
+    def show(self, fraction: float, doing: str, kept: float = 0.0, *, begun: bool = True) -> None:
         """Tells how far all of it is.
 
         Args:
             fraction: Of all the work that is done, from 0 to 1.
             doing: What is being done.
             kept: The part of `fraction` that was found done and took no time.
+            begun: False while what does the work only starts, which is not counted in the time left.
         """
         now = time.monotonic()
+        if not begun:
+            self._start = now
         with self._lock:
             made = fraction - kept
             if made >= TOLD_FROM and (fraction, kept) != (self._fraction, self._kept):
-                self._ends = now + (1.0 - fraction) * (now - self._began) / made
+                self._ends = now + (1.0 - fraction) * (now - self._start) / made
             self._fraction, self._kept, self._doing = min(max(fraction, 0.0), 1.0), kept, doing
             if not self._quiet:
                 self._write()
@@ -82,7 +85,9 @@ class Display:
     def __enter__(self) -> "Display":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind, *_) -> None:
+        if kind is None and Display.current is self:
+            self.show(1.0, self._doing, self._kept)
         self.close()
 
     def _write(self) -> None:

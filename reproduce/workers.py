@@ -54,7 +54,9 @@ def run_with_display(
             now = next(reversed(overview.doing.values()), "")
             more = f" +{len(overview.doing) - 1}" if len(overview.doing) > 1 else ""
             count = f"{overview.finished}/{overview.total} {noun}" if overview.total > 1 else ""
-            shown.show(overview.fraction, "; ".join(filter(None, [count, now + more])) or "starting", overview.kept)
+            doing = "; ".join(filter(None, [count, now + more])) or "starting"
+            begun = bool(overview.doing) or overview.finished > 0
+            shown.show(overview.fraction, doing, overview.kept, begun=begun)
 
         return run_all(tasks, store, executor, force=force, on_progress=show)
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from harness.machine import machine
+from reproduce import cli
 
 
 def write_report(args, title: str, figures: dict, *parts: str) -> None:
@@ -30,7 +31,9 @@ def write_report(args, title: str, figures: dict, *parts: str) -> None:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     _write(args.json, json.dumps(record, indent=1) + "\n")
     _write(args.json.with_suffix(".md"), page)
-    print(f"{page}\nwritten: {args.json}, {args.json.with_suffix('.md')}")
+    for paragraph in page.strip().split("\n\n"):
+        print(paragraph if paragraph.startswith(("|", "!")) else cli.wrapped(paragraph), end="\n\n")
+    cli.say_written([args.json, args.json.with_suffix(".md")])
 
 
 def _write(path: Path, text: str) -> None:

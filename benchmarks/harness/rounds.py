@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from reproduce.progress import Display, Stages
+
 TOO_SLOW = 30.0  # times as slow as the first: one round is enough to say so
 FEWEST, MOST_SECONDS = 3, 15.0  # rounds at least, and the time after which one that is less slow has had enough of them
 
@@ -48,10 +50,16 @@ def round_robin(
     Returns:
         Lists in which index r is round r.
     """
-    trial = {}
-    for name, timer in timers.items():
+    with Display() as display:
+        return _round_robin(timers, rounds, turn_seconds, Stages(display, 1.0 + rounds))
+
+
+def _round_robin(timers, rounds, turn_seconds, stages: Stages) -> dict[Hashable, list[float]]:
+    trial, tell = {}, stages.begin("first steps")
+    for i, (name, timer) in enumerate(timers.items(), 1):
         timer(3)  # compiles, and fills caches
         trial[name] = timer(1)
+        tell(i / len(timers))
     limit = TOO_SLOW * next(iter(trial.values()))
     steps, turns = {}, {}
     for name, seconds in trial.items():
@@ -60,7 +68,9 @@ def round_robin(
         turns[name] = min(rounds, enough)
     found = {name: [] for name in timers}
     for r in range(rounds):
-        for name, timer in timers.items():
+        tell = stages.begin(f"round {r + 1}/{rounds}")
+        for i, (name, timer) in enumerate(timers.items()):
+            tell(i / len(timers), f"round {r + 1}/{rounds}: {name}")
             if r < turns[name]:
                 found[name].append(timer(steps[name]))
     return found
