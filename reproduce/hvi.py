@@ -59,6 +59,11 @@ def main(argv=None) -> int:
     args = parse(argv)
     if args.preset == "budget":
         return answer(make_table, args)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return answer(make_report, args, stopped="nothing was written")
 
 
@@ -75,7 +80,6 @@ def make_table(args) -> int:
 def make_report(args) -> int:
     """Makes everything, then writes it; gives the exit status."""
     try:
-        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
         from reproduce.auxiliary.report import write_report
         from reproduce.auxiliary.results import make_results
         from reproduce.auxiliary.training import Training
