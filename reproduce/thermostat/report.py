@@ -48,8 +48,8 @@ def page(gaussian, digits, preset: Preset) -> str:
         f"Section 4.1's model, d = {settings.dimension}, N = {settings.observations} (posterior precisions from "
         f"{low:.0f} to {high:.0f}), its parameters held at the truth, q0 = N(0, I), K = {settings.steps}: the gap "
         "log p(D) − bound. HVAE has a closed form, and so an optimum. The thermostats' flows, for which there is none, "
-        f"and HVAE once more are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, from the "
-        "step sizes of that optimum; "
+        f"and HVAE once more are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, from "
+        "the step sizes of that optimum; "
         f"their gap is over {settings.draws} draws, with its standard error. Without a flow it is "
         f"{gaussian['no_flow']:.1f}.",
         _table(gaussian, settings),
