@@ -48,7 +48,7 @@ from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget, Target
 from hvae_tf.training import ActiveUnits, CheckpointError, DivergenceError, TrainingResult, fit
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "HMCVAE",

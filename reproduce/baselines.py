@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, leave, make_parser  # noqa: E402
 from reproduce.family.cells import PRESETS  # noqa: E402
-from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
+from reproduce.judged.command import add_arguments, add_table1_arguments, report_after, settle, train_missing  # noqa: E402
 
 RESULTS = ROOT / "results" / "baselines"
 
@@ -27,24 +27,19 @@ def parse(argv=None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
     add_arguments(parser, PRESETS["quick"].cells, RESULTS)
+    add_table1_arguments(parser)
     args = parser.parse_args(argv)
     settle(args, PRESETS[args.preset], RESULTS)
     return args
-
-
-def work(args) -> dict[str, str]:
-    """Does what is missing; gives what went wrong, by run."""
-    from reproduce.judged.work import Settings, do_runs
-
-    settings = Settings(args.settings, args.out, args.data_dir)
-    return do_runs(args, settings)
 
 
 def make_report(args) -> int:
     """Does what is missing, then writes the report; gives the exit status."""
     from reproduce.family.report import write_report
 
-    return report_after(args, work, lambda: write_report(args.out, args.settings.cells))
+    return report_after(
+        args, train_missing, lambda: write_report(args.out, args.settings, args.table1, args.judge, "baselines.py")
+    )
 
 
 def main(argv=None) -> int:

@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, leave, make_parser  # noqa: E402
-from reproduce.judged.command import add_arguments, report_after, settle  # noqa: E402
+from reproduce.cli import answer, leave, make_parser  # noqa: E402
+from reproduce.judged.command import add_arguments, add_table1_arguments, report_after, settle  # noqa: E402
 from reproduce.refinement.cells import CELLS, PRESETS  # noqa: E402
 
 RESULTS = ROOT / "results" / "hmc_vae"
@@ -25,11 +25,9 @@ RESULTS = ROOT / "results" / "hmc_vae"
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__)
-    add = parser.add_argument
-    add("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
+    parser.add_argument("--preset", choices=PRESETS, default="quick", help="protocol and cells (default: quick)")
     add_arguments(parser, CELLS, RESULTS)
-    add("--table1", type=folder, metavar="DIR", default=ROOT / "results/table1/budget", help="runs of Table 1 beside")
-    add("--judge", type=folder, metavar="DIR", default=ROOT / "results/judge/standard", help="the judge's of those")
+    add_table1_arguments(parser)
     args = parser.parse_args(argv)
     settle(args, PRESETS[args.preset], RESULTS)
     return args

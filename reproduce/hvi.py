@@ -1,9 +1,11 @@
-"""Hamiltonian variational inference where the answers are known: exact lines, and bounds of trained flows.
+"""Hamiltonian variational inference: exact lines and trained bounds where the answers are known, and MNIST.
 
     python reproduce/hvi.py                      about three minutes on two cores; no data, no network
     python reproduce/hvi.py --iterations 300     a first look
+    python reproduce/hvi.py --preset budget      MNIST: n = 1, 4 and 8, by the protocol of Table 1's budget preset
 
-Writes report.md with a verdict on each claim, tables as CSV, and figures, all at the end; each call does all of it.
+Without a preset it writes report.md with a verdict on each claim, tables as CSV, and figures, all at the end; each call
+does all of it. The preset works like make: what has a record is not done again, what was stopped goes on.
 """
 
 import argparse
@@ -14,33 +16,70 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, leave, make_parser, positive, say_written, section  # noqa: E402
+from reproduce.cli import answer, leave, make_parser, positive, say_written, section  # noqa: E402
+from reproduce.family.cells import HVI_PRESET  # noqa: E402
+from reproduce.judged.command import (  # noqa: E402
+    add_arguments,
+    add_table1_arguments,
+    report_after,
+    settle,
+    train_missing,
+)
+
+RESULTS = ROOT / "results" / "hvi"
+TOY_OPTIONS = ("iterations", "draws", "seed", "quiet")
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--iterations", type=positive, metavar="N", help="steps of each training (default: 1500)")
-    add("--draws", type=positive, metavar="N", help="draws for each trained bound (default: 100000)")
-    add("--seed", type=int, default=0, help="seed of networks and noise (default: 0)")
-    add("--out", type=folder, default=ROOT / "results" / "hvi", metavar="DIR", help="folder (default: results/hvi)")
-    add("--quiet", action="store_true", help="say nothing of how far it is")
+    add("--preset", choices=("toys", "budget"), default="toys", help="what is done (default: toys)")
+    toys = parser.add_argument_group("toys")
+    toys.add_argument("--iterations", type=positive, metavar="N", help="steps of each training (default: 1500)")
+    toys.add_argument("--draws", type=positive, metavar="N", help="draws for each trained bound (default: 100000)")
+    toys.add_argument("--seed", type=int, metavar="N", help="seed of networks and noise (default: 0)")
+    toys.add_argument("--quiet", action="store_true", default=None, help="say nothing of how far it is")
+    add_arguments(parser.add_argument_group("budget"), HVI_PRESET.cells, RESULTS)
+    add_table1_arguments(parser)
     args = parser.parse_args(argv)
-    if not 0 <= args.seed < 2**31:
+    if args.seed is not None and not 0 <= args.seed < 2**31:
         parser.error("--seed: expected an integer from 0 to 2147483647")
+    given = [name for name in TOY_OPTIONS if getattr(args, name) is not None]
+    if args.preset == "budget" and given:
+        parser.error(f"--{given[0]}: belongs to the toys, not to --preset budget")
+    if args.preset == "toys":
+        args.out = args.out or RESULTS
+    settle(args, HVI_PRESET, RESULTS)
     return args
 
 
 def main(argv=None) -> int:
     """Makes everything, then writes it; gives the exit status."""
-    return answer(make_report, parse(argv), stopped="nothing was written")
+    args = parse(argv)
+    if args.preset == "budget":
+        return answer(make_table, args)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return answer(make_report, args, stopped="nothing was written")
+
+
+def make_table(args) -> int:
+    """Trains and judges what is missing, then writes the report; gives the exit status."""
+    from reproduce.family.report import write_report
+
+    def write():
+        return write_report(args.out, args.settings, args.table1, args.judge, "hvi.py")
+
+    return report_after(args, train_missing, write)
 
 
 def make_report(args) -> int:
     """Makes everything, then writes it; gives the exit status."""
     try:
-        args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
         from reproduce.auxiliary.report import write_report
         from reproduce.auxiliary.results import make_results
         from reproduce.auxiliary.training import Training

@@ -43,6 +43,10 @@ def make_records(done, preset) -> None:
 
     settings = preset.gaussian
     done("gaussian", gaussian.configuration(settings), settings.seed, lambda: gaussian.compare(settings, print))
+    done(
+        "gaussian-hvae", gaussian.configuration(settings, "gaussian-hvae"), settings.seed,
+        lambda: gaussian.train_hamiltonian(settings, print),
+    )  # fmt: skip
     data = hvae_tf.load("digits")
     for seed in range(preset.digits.seeds):
         for method in METHODS:

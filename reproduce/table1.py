@@ -185,7 +185,8 @@ def make_table(args) -> int:
     import hvae_tf
     from reproduce.mnist.baseline import keep_baseline
     from reproduce.mnist.cells import make_runs
-    from reproduce.mnist.report import load_table, summary, write_table
+    from reproduce.mnist.report import load_table, write_table
+    from reproduce.mnist.summary import summary
 
     failures = {}
     try:

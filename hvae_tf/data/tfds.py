@@ -110,8 +110,8 @@ def _version_folder(name: str, data_dir: Path | str | None, others: Iterable[str
             + (f"; did you mean {alike!r}?" if alike else "")
         )
     path, version = match.groups()
-    near = difflib.get_close_matches(name.lower(), [*others, *COMMON, *(f.name for f in root.glob("*"))], 1)
-    hint = f"did you mean {near[0]!r}? Else " if near and near[0] != name else ""
+    close = difflib.get_close_matches(name.lower(), [*others, *COMMON, *(f.name for f in root.glob("*"))], 1)
+    hint = f"did you mean {close[0]!r}? Else " if close and close[0] != name else ""
     folders = {f.name: f for f in (root / path).glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", f.name) and f.is_dir()}
     if not folders or (version and version not in folders):
         raise DataError(

@@ -1,6 +1,7 @@
 """The relatives that are compared, each at as many evaluations of the decoder for an image and training step."""
 
 import dataclasses
+from collections.abc import Mapping
 
 from reproduce.configs import TABLE1_PRESETS
 from reproduce.judged.protocol import Cell, Preset, Protocol
@@ -84,31 +85,50 @@ def _cell(kind: str, evaluations: int, hidden_units: int) -> FamilyCell:
     return FamilyCell(labels[kind], kind, steps, step_size, hidden_units if kind == "hvi" else 0)
 
 
-def family(hidden_units: int) -> dict[str, FamilyCell]:
-    """All cells by name; the reverse network of HVI has so many units."""
+def family(hidden_units: int, evaluations=EVALUATIONS, kinds=KINDS) -> dict[str, FamilyCell]:
+    """The VAE and cells of these kinds, by name; the reverse network of HVI has so many units."""
     cells = {"vae": FamilyCell("VAE")}
-    for evaluations in EVALUATIONS:
-        cells |= {f"{kind}-{evaluations}": _cell(kind, evaluations, hidden_units) for kind in KINDS}
-    return cells
+    return cells | {f"{kind}-{n}": _cell(kind, n, hidden_units) for n in evaluations for kind in kinds}
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyPreset(Preset):
+    """A table.
+
+    Attributes:
+        beside: For cells that are the same model as one of Table 1, trained by the same protocol, the name of that;
+            its runs stand in for them.
+    """
+
+    beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 _BUDGET = TABLE1_PRESETS["budget"].config
+_MNIST = FamilyProtocol(
+    _BUDGET.dataset, _BUDGET.max_epochs, _BUDGET.batch_size, _BUDGET.learning_rate, _BUDGET.latent_size,
+    _BUDGET.hidden_units, _BUDGET.filters,
+)  # fmt: skip
+_BESIDE = {"vae": "vae", "hvae-none-2": "k1-none", "hvae-none-6": "k5-none", "hvae-free-6": "k5-free"}
+_BESIDE |= {"hvae-none-11": "k10-none", "hvae-free-11": "k10-free", "iwae-5": "iwae5"}
+
+
+def _mnist(cells: dict[str, FamilyCell]) -> FamilyPreset:
+    beside = {cell: other for cell, other in _BESIDE.items() if cell in cells}
+    names = tuple(cell for cell in cells if cell not in beside)
+    return FamilyPreset(_MNIST, JUDGE_PRESETS["standard"], cells, names, beside=beside)
+
 
 PRESETS = {
-    "quick": Preset(
+    "quick": FamilyPreset(
         FamilyProtocol("digits", 40, 50, 5e-3, 16, 128, (), warm_up_steps=100),
         JUDGE_PRESETS["quick"],
         family(128),
         tuple(family(128)),
         seeds=(0, 1, 2),
     ),
-    "budget": Preset(
-        FamilyProtocol(
-            _BUDGET.dataset, _BUDGET.max_epochs, _BUDGET.batch_size, _BUDGET.learning_rate, _BUDGET.latent_size,
-            _BUDGET.hidden_units, _BUDGET.filters,
-        ),
-        JUDGE_PRESETS["standard"],
-        family(300),
-        tuple(family(300)),
-    ),
-}  # fmt: skip
+    "budget": _mnist(family(300)),
+}
+
+# HVI with n = 1, 4, 8 and 16 beside untempered and freely tempered HVAE
+_HVI = family(300, (2, 6), ("hvae-none",)) | family(300, (6,), ("hvae-free",)) | family(300, (2, 5, 9, 17), ("hvi",))
+HVI_PRESET = dataclasses.replace(_mnist(_HVI), names=("hvi-2", "hvi-5", "hvi-9"))

@@ -3,7 +3,8 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +12,13 @@ import numpy as np
 
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
-from reproduce.family.cells import EVALUATIONS
-from reproduce.judged.findings import Row, read_row
-from reproduce.judged.protocol import Cell
+from reproduce.family.cells import FamilyPreset
+from reproduce.family.figures import curves_figure, inference_figure, samples_figure
+from reproduce.judged.findings import Row, read_row, read_table1_row
 from reproduce.judged.work import judge_of, records_of
-from reproduce.tables import fixed, markdown, png, t_half_width
+from reproduce.tables import fixed, markdown, t_half_width
 
-DPI = 110
-BASE = "vae"
-MARKERS = {"iwae": "s", "hvae-free": "o", "hvae-none": "D", "hvi": "^", "uha": "v", "lmcvae": "<", "hmc": "P"}
+BASE, WIDTH = "vae", 80
 
 
 class Line(NamedTuple):
@@ -30,41 +29,75 @@ class Line(NamedTuple):
         rows: Its trained models.
         neg_bound: Mean -bound of each, on the images that have one.
         ais: Mean NLL by AIS of each.
-        slack: Mean of NLL's lower side less the bound, -bound - AIS, of each, on the images that have both.
+        common: The same, on the images that have a bound.
+        slack: Mean of -bound less AIS of each, on those.
     """
 
     name: str
     rows: list[Row]
     neg_bound: np.ndarray
     ais: np.ndarray
+    common: np.ndarray
     slack: np.ndarray
 
 
-def read_lines(folder: Path, cells: Mapping[str, Cell]) -> tuple[list[Line], dict]:
-    """The cells that are on record, in their order, and a configuration.
+class Found(NamedTuple):
+    """What the records hold.
+
+    Attributes:
+        lines: A line a cell, in their order.
+        configuration: Of a training of this folder; of one of Table 1 where there is none.
+        curves: By cell, the validation -bound by epoch of its first model.
+        pictures: By cell, samples ``[n, H, W, C]`` of its first model.
+        beside: The cells that Table 1 stands in for.
+    """
+
+    lines: list[Line]
+    configuration: dict
+    curves: dict[str, list[float]]
+    pictures: dict[str, np.ndarray]
+    beside: list[str]
+
+
+def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) -> Found:
+    """All that is on record, of these cells.
 
     Raises:
-        RecordError: If there are none, or a record is damaged.
+        RecordError: If there is nothing, or a record is damaged.
     """
-    found: dict[str, list[Row]] = {}
-    configuration = {}
+    rows: dict[str, list[tuple[Row, dict, Path]]] = {}
     judged = judge_of(folder)
     for record in records_of(folder).read_all():
         cell = record["configuration"]["cell"]
-        if cell in cells and judged.path(record["name"]).exists():
-            configuration = record["configuration"]
-            row = read_row(record, judged.read(record["name"]), cells[cell].label)
-            found.setdefault(cell, []).append(row)
-    if not found:
+        if cell in preset.cells and judged.path(record["name"]).exists():
+            row = read_row(record, judged.read(record["name"]), preset.cells[cell].label)
+            rows.setdefault(cell, []).append((row, record, folder))
+    own = [record for group in rows.values() for _, record, _ in group]
+    beside = []
+    for cell, other in preset.beside.items():
+        names = sorted(path.stem for path in table1.glob(f"{other}-seed*.json"))
+        found = [read_table1_row(name, preset.cells[cell].label, table1, judge) for name in names]
+        if cell not in rows and any(found):
+            rows[cell] = [(*pair, table1) for pair in found if pair]
+            beside.append(cell)
+    if not rows:
         raise RecordError(f"{folder} has no records to report")
-    lines = []
-    for name in cells:
-        if rows := found.get(name):
-            rows.sort(key=lambda row: row.seed)
-            slack = [np.mean(row.neg_elbo - row.ais[: len(row.neg_elbo)]) for row in rows]
-            means = [[np.mean(values) for values in (row.neg_elbo, row.ais)] for row in rows]
-            lines.append(Line(name, rows, *np.array(means).T, np.array(slack)))
-    return lines, configuration
+    configuration = (own or [rows[beside[0]][0][1]])[0]["configuration"]
+    lines, curves, pictures = [], {}, {}
+    for name in preset.cells:
+        if group := sorted(rows.get(name, []), key=lambda member: member[0].seed):
+            of_cell = [row for row, _, _ in group]
+            means = [
+                [values.mean() for values in (row.neg_elbo, row.ais, row.ais[: len(row.neg_elbo)])] for row in of_cell
+            ]
+            neg_bound, ais, common = np.array(means).T
+            lines.append(Line(name, of_cell, neg_bound, ais, common, neg_bound - common))
+            curves[name] = group[0][1]["history"]["val_loss"]
+            path = group[0][2] / "pictures" / f"{group[0][1]['name']}.npz"
+            if path.exists():
+                with np.load(path, allow_pickle=False) as archive:
+                    pictures[name] = archive["samples"]
+    return Found(lines, configuration, curves, pictures, beside)
 
 
 def over_seeds(values: Sequence[float], digits: int = 2) -> str:
@@ -96,13 +129,13 @@ class Gain(NamedTuple):
 def gain(line: Line, base: Line) -> Gain:
     """A cell's, seed by seed."""
     pairs = {}
-    for name in ("neg_bound", "ais", "slack"):
+    for name in ("neg_bound", "common", "slack"):
         sides = [{row.seed: v for row, v in zip(x.rows, getattr(x, name), strict=True)} for x in (base, line)]
         common = sorted(sides[0].keys() & sides[1].keys())
         each = np.array([sides[0][seed] - sides[1][seed] for seed in common])
         half = t_half_width(each)
         pairs[name] = (float(each.mean()) if len(each) else math.nan, half if math.isfinite(half) else math.nan)
-    return Gain(*pairs["neg_bound"], *pairs["ais"], *pairs["slack"])
+    return Gain(*pairs["neg_bound"], *pairs["common"], *pairs["slack"])
 
 
 def told(value: float, half: float) -> str:
@@ -114,14 +147,18 @@ def told(value: float, half: float) -> str:
     return "better" if value > 0 else "worse"
 
 
-def write_report(folder: Path, cells: Mapping[str, Cell]) -> list[Path]:
-    """Writes ``report.md``, ``baselines.csv`` and ``inference.png``; gives their paths."""
-    lines, configuration = read_lines(folder, cells)
-    files = {
-        "report.md": page(lines, configuration, cells),
-        "baselines.csv": lines_csv(lines, cells),
-        "inference.png": figure(lines, cells),
+def write_report(folder: Path, preset: FamilyPreset, table1: Path, judge: Path, script: str) -> list[Path]:
+    """Writes ``report.md``, ``baselines.csv`` and the figures; gives their paths."""
+    found = read_found(folder, preset, table1, judge)
+    labels = {name: cell.label for name, cell in preset.cells.items()}
+    files: dict[str, str | bytes] = {
+        "report.md": page(found, preset.cells, script),
+        "baselines.csv": lines_csv(found.lines, preset.cells),
+        "inference.png": inference_figure(found.lines, preset.cells),
+        "curves.png": curves_figure(found.curves, labels),
     }
+    if found.pictures:
+        files["samples.png"] = samples_figure(found.pictures, labels)
     for name, content in files.items():
         update(folder / name, content)
     return [folder / name for name in files]
@@ -141,21 +178,22 @@ def lines_csv(lines, cells) -> str:
     return buffer.getvalue()
 
 
-def page(lines: Sequence[Line], configuration: dict, cells) -> str:
+def page(found: Found, cells, script: str) -> str:
     """``report.md``."""
+    lines, configuration = found.lines, found.configuration
     table = [
         (
             line.rows[0].label, cells[line.name].evaluations, len(line.rows), over_seeds(line.neg_bound),
             over_seeds([float(np.mean(row.nll)) for row in line.rows]), over_seeds(line.ais),
             over_seeds(line.slack), fixed(float(np.mean([row.gap for row in line.rows])), 3),
-            f"{np.mean([row.active_units for row in line.rows]):.0f} of {line.rows[0].latent_size}",
+            _units(line.rows),
             fixed(float(np.mean([row.seconds for row in line.rows])), 2),
         ) for line in lines
     ]  # fmt: skip
     row = lines[0].rows[0]
     parts = [
         "# The family at equal numbers of evaluations",
-        "Generated by `reproduce/baselines.py` from the records in this folder; nothing here is typed.",
+        f"Generated by `reproduce/{script}` from the records in this folder; nothing here is typed.",
         f"Every cell is trained on {configuration['dataset']} for {configuration['max_epochs']} epochs by one protocol "
         f"(Adamax, cosine from {configuration['learning_rate']:g}, batches of {configuration['batch_size']}, l = "
         f"{configuration['latent_size']}), and evaluates its decoder as often for an image and training step as the "
@@ -169,10 +207,26 @@ def page(lines: Sequence[Line], configuration: dict, cells) -> str:
         "*−bound less AIS* is what inference still lacks: how far the model's own bound is below log p(x) of its own "
         "decoder. HMC-VAE maximises no bound of the refined draws; its bound is the ELBO of its encoder, which does "
         "not see the refinement. Seconds are those of a training with one core among others.",
+        *([_beside(found, cells)] if found.beside else []),
         *_against_base(lines),
         "![inference and decoder](inference.png)",
+        "![bound by epoch](curves.png)",
+        *(["![digits from the prior](samples.png)"] if found.pictures else []),
     ]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part if part[0] in "|#!" else textwrap.fill(part, WIDTH) for part in parts) + "\n"
+
+
+def _units(rows) -> str:
+    known = [row.active_units for row in rows if row.active_units is not None]
+    return f"{np.mean(known):.0f} of {rows[0].latent_size}" if known else ""
+
+
+def _beside(found, cells):
+    names = "; ".join(cells[name].label for name in found.beside)
+    return (
+        f"Runs of Table 1 stand in for {names}: the same networks, data and schedule. Of those the weights are the "
+        "best epoch's by validation, here they are the last epoch's."
+    )
 
 
 def _against_base(lines):
@@ -209,39 +263,3 @@ def _against_base(lines):
         f"The highest bound has {best.rows[0].label}: {gains[best.name].bound:+.2f} nats, of which "
         f"{gains[best.name].decoder:+.2f} is the decoder's.",
     ]  # fmt: skip
-
-
-def figure(lines: Sequence[Line], cells) -> bytes:
-    """AIS less own bound, and AIS, against evaluations."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    by_name = {line.name: line for line in lines}
-    drawn, axes = plt.subplots(1, 2, figsize=(11.0, 4.6), layout="constrained")
-    shift = np.linspace(-0.35, 0.35, len(MARKERS))
-    for axis, values in zip(axes, ("slack", "ais"), strict=True):
-        if base := by_name.get(BASE):
-            numbers = getattr(base, values)
-            axis.axhline(numbers.mean(), color="black", lw=1, ls="--", label="VAE")
-            half = t_half_width(numbers)
-            if math.isfinite(half):
-                axis.axhspan(numbers.mean() - half, numbers.mean() + half, color="0.85", zorder=0)
-        for i, (kind, marker) in enumerate(MARKERS.items()):
-            points = [(n, by_name[f"{kind}-{n}"]) for n in EVALUATIONS if f"{kind}-{n}" in by_name]
-            if not points:
-                continue
-            x = [n + shift[i] for n, _ in points]
-            numbers = [getattr(line, values) for _, line in points]
-            halves = [half if math.isfinite(half := t_half_width(v)) else 0.0 for v in numbers]
-            label = points[0][1].rows[0].label.split(",")[0]
-            label += {"hvae-free": ", free tempering", "hvae-none": ", no tempering"}.get(kind, "")
-            axis.errorbar(x, [v.mean() for v in numbers], halves, marker=marker, color=f"C{i}", capsize=3, lw=1,
-                          label=label)  # fmt: skip
-        axis.set(xlabel="evaluations of the decoder, a training step and image", xticks=EVALUATIONS)
-        axis.grid(alpha=0.3)
-    axes[0].set(ylabel="−bound less AIS, nats: lower is better", title="What inference lacks")
-    axes[1].set(ylabel="−log p(x) by AIS, nats: lower is better", title="What the decoder is worth")
-    axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return png(drawn, DPI)

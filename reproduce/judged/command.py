@@ -9,6 +9,8 @@ from pathlib import Path
 from reproduce.cli import folder, integers, names_of, opening, positive, say_written
 from reproduce.judged.protocol import Cell, Preset, Run
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+
 
 def add_arguments(parser: argparse.ArgumentParser, cells: Mapping[str, Cell], results: Path) -> None:
     """What all have but ``--preset``; `results` is where the presets' folders go."""
@@ -26,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser, cells: Mapping[str, Cell], re
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--verbose", type=int, choices=(0, 1, 2), default=2,
         help="0 silent, 1 how far it is, 2 a line an epoch too where one run follows another (default: 2)")  # fmt: skip
+
+
+def add_table1_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the runs of Table 1 are that stand beside."""
+    add = parser.add_argument
+    add("--table1", type=folder, metavar="DIR", default=ROOT / "results/table1/budget", help="runs of Table 1 beside")
+    add("--judge", type=folder, metavar="DIR", default=ROOT / "results/judge/standard", help="the judge's of those")
 
 
 def settle(args: argparse.Namespace, preset: Preset, results: Path) -> None:
@@ -46,6 +55,13 @@ def _judge(preset, images: int | None):
         return preset
     amounts = {name: min(count, images) for name, count in preset.amounts().items()}
     return dataclasses.replace(preset, **amounts | {"images": images})
+
+
+def train_missing(args: argparse.Namespace) -> dict[str, str]:
+    """Does the runs that are missing; gives what went wrong, by run."""
+    from reproduce.judged.work import Settings, do_runs
+
+    return do_runs(args, Settings(args.settings, args.out, args.data_dir))
 
 
 def report_after(

@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from hvae_tf.runs import read_record
+from reproduce.judging.models import split_name
+from reproduce.mnist.evaluation import read_run_record
 from reproduce.tables import half_width
 
 
@@ -82,6 +86,34 @@ def read_row(record: dict, verdicts: dict, label: str) -> Row:
         found["gap"], found["gap_standard_error"], results["active_units"], record["configuration"]["latent_size"],
         chains, training["seconds_per_epoch"], training["cores"], training["epochs"],
     )  # fmt: skip
+
+
+def read_table1_row(
+    name: str, label: str, table1: Path, judge: Path, active_units: int | None = None
+) -> tuple[Row, dict] | None:
+    """A model of Table 1 with its training's record, where both its records are.
+
+    Args:
+        name: Of the run.
+        label: What a reader calls its cell.
+        table1: Folder of the records of Table 1.
+        judge: Folder of the judge's.
+        active_units: Where somebody has counted them.
+
+    Raises:
+        RecordError: If a record is damaged.
+    """
+    if not ((table1 / f"{name}.json").exists() and (judge / f"{name}.json").exists()):
+        return None
+    record, found = read_run_record(table1 / f"{name}.json"), read_record(judge / f"{name}.json")["results"]
+    cell, seed = split_name(name)
+    training, per_image = record["results"]["training"], found["per_image"]
+    row = Row(
+        cell, label, seed, *(np.array(per_image[n]) for n in ("ais", "neg_elbo", "nll")), found["gap"],
+        found["gap_standard_error"], active_units, record["configuration"]["latent_size"], {},
+        training["seconds_per_epoch"], training.get("cores"), training["epochs"],
+    )  # fmt: skip
+    return row, record
 
 
 def difference(these: Sequence[Row], those: Sequence[Row]) -> Difference:

@@ -121,7 +121,7 @@ def load_pictures(folder: Path, by_cell: Mapping[str, list]) -> list[Shown]:
     return shown
 
 
-def _panels(count: int, width: float, height: float):
+def panels(count: int, width: float, height: float):
     """A figure of so many panels, at most four in a row, and their axes; inches a panel."""
     columns = 3 if count in (5, 6) else min(4, count)
     rows = -(-count // columns)
@@ -134,7 +134,7 @@ def _panels(count: int, width: float, height: float):
 
 def samples(shown: list[Shown]) -> bytes:
     """Samples from the prior (pixel probabilities), a panel a cell."""
-    fig, axes = _panels(len(shown), 3.0, 3.5)
+    fig, axes = panels(len(shown), 3.0, 3.5)
     for axis, (cell, _, _, arrays) in zip(axes, shown, strict=True):
         show(axis, mosaic(arrays["samples"], 6, LINE), label(cell, short=True), SPAN)
     fig.suptitle("Digits from the prior: pixel probabilities at 36 draws of z", fontsize=10)
@@ -156,7 +156,7 @@ def reconstructions(shown: list[Shown]) -> bytes:
 
 def posterior_correlation_figure(shown: list[Shown]) -> bytes:
     """Correlations between latents given the first test image, a panel a cell, with the number over images."""
-    fig, axes = _panels(len(shown), 3.2, 3.6)
+    fig, axes = panels(len(shown), 3.2, 3.6)
     for axis, (cell, correlation, images, arrays) in zip(axes, shown, strict=True):
         matrix = arrays["correlation"].astype(float)
         np.fill_diagonal(matrix, 0.0)

@@ -22,15 +22,13 @@ from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.lengths import longer_than
 from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
+from reproduce.mnist.summary import NO_LATENT, against_baseline, over_seeds, samples_head
 from reproduce.mnist.verdicts import at_equal_time, claims_judged, differences
-from reproduce.tables import fixed, markdown, mean_half_up, t_half_width
+from reproduce.tables import fixed, markdown, mean_half_up
 
 COLUMNS = (
     "cell", "K", "tempering", "step_size", "seed", "epochs", "neg_elbo", "neg_elbo_sd", "nll", "nll_sd", "paper_nll",
 )  # fmt: skip
-
-
-NO_LATENT = "no latent variable"
 
 
 def write_report(folder: Path, judge: Path | None = None, longer: Path | None = None) -> list[Path]:
@@ -157,7 +155,7 @@ def table_markdown(table: Table) -> str:
         f"{early}. Each model is judged on the first so many test images, binarised once, with so many importance "
         f"samples, so many times, as the second table says.{cheap}",
         _main_table(table),
-        *_against_baseline(table),
+        *against_baseline(table),
         "± is the half width of a 95 % t-interval over seeds (absent with one seed). IS is the negative log-likelihood "
         "by importance sampling from the model's own approximate posterior, an upper bound in expectation"
         + _on_ais(table) +
@@ -189,24 +187,10 @@ def _on_ais(table: Table) -> str:
     )
 
 
-def _samples(table: Table) -> str:
-    """``IS-1000``: the samples of every evaluation, where it is one number."""
-    counts = sorted({record["results"]["evaluation"]["samples"] for record in table.records})
-    return f"IS-{counts[0]}" if len(counts) == 1 else "IS"
-
-
-def _over_seeds(values: list[float], of: int) -> str:
-    """Mean over seeds, with the half width of its 95 % t-interval where there are several, and how many if not all."""
-    if not values:
-        return ""
-    mean = f"{float(np.mean(values)):.2f}" + ("" if len(values) < 2 else f" ± {t_half_width(values):.2f}")
-    return mean if len(values) == of else f"{mean} ({len(values)} of {of})"
-
-
 def _main_table(table: Table) -> str:
     ais = ["AIS", "gap"] if table.judged else []
     head = [
-        "model", "`--cells`", "seeds", "epochs", "−ELBO", _samples(table), *ais, "seconds an epoch", "paper −ELBO",
+        "model", "`--cells`", "seeds", "epochs", "−ELBO", samples_head(table), *ais, "seconds an epoch", "paper −ELBO",
         "paper NLL", "paper epochs", "posterior correlation",
     ]  # fmt: skip
     rows = []
@@ -214,7 +198,7 @@ def _main_table(table: Table) -> str:
         values = [fixed(table.baseline(n)) for n in MEASURES]
         rows.append([NO_LATENT, "", "", "", *values[:2], *([values[2], ""] if ais else []), *[""] * 5])
     for cell, group in table.cells.items():
-        means = {n: _over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in MEASURES}
+        means = {n: over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in MEASURES}
         gaps = [gap for record in group if not math.isnan(gap := table.gap(record))]
         seconds = [s for r in group if (s := r["results"]["training"].get("seconds_per_epoch")) is not None]
         rows.append([
@@ -226,34 +210,6 @@ def _main_table(table: Table) -> str:
             f"{np.mean([r['results']['posterior_correlation'] for r in group]):.4f}",
         ])  # fmt: skip
     return markdown(head, rows)
-
-
-def _against_baseline(table: Table) -> list[str]:
-    """What the row without a latent is, and which cells do not beat it."""
-    baseline = table.baseline("nll")
-    if baseline is None:
-        return []
-    behind = [cell for cell in table.cells if float(np.mean([s.mean for s in table.scores(cell, "nll")])) >= baseline]
-    verdict = f"**{', '.join(behind)} did not learn: not below it.**" if behind else "Every model here is below it."
-    return [
-        f"*{NO_LATENT[0].upper()}{NO_LATENT[1:]}* is what a model must beat: every pixel independent, on with the mean "
-        f"of its intensities over the training images; there, bound and likelihood are one, and exact. {verdict}"
-    ]
-
-
-def summary(table: Table) -> str:
-    """The table's rows for a terminal of 80 columns."""
-    ais = bool(table.judged)
-    head = f"{'model':18} {'seeds':>5} {'-ELBO':>15} {_samples(table):>15}" + (f" {'AIS':>15}" if ais else "")
-    lines, names = [head], ["neg_elbo", "nll", *(["ais"] if ais else [])]
-    if table.baseline("nll") is not None:
-        values = (fixed(table.baseline(n)) for n in names)
-        lines.append(f"{NO_LATENT:18} {'':5} " + " ".join(f"{value:>15}" for value in values))
-    for cell, group in table.cells.items():
-        values = (_over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in names)
-        lines.append(f"{cell:18} {len(group):5} " + " ".join(f"{value:>15}" for value in values))
-    dataset = table.records[0]["configuration"]["dataset"]
-    return "\n".join([*lines, f"nats per image of {dataset}, lower is better; ±: 95 % over seeds"])
 
 
 def _spread_table(table: Table) -> str:

@@ -6,10 +6,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from reproduce.mnist.pictures import _grid, _panels, _show
-from reproduce.refinement.cells import CELLS
 from reproduce.refinement.factor_analysis import STARTS
-from reproduce.refinement.findings import LABELS_BESIDE, Findings
+from reproduce.refinement.findings import Findings
 from reproduce.tables import png
 
 DPI = 110
@@ -73,14 +71,4 @@ def likelihood_figure(findings: Findings) -> bytes:
     right.set(xlabel=f"active units of {findings.rows[0].latent_size}", xlim=(-0.5, findings.rows[0].latent_size + 0.5))
     for axis in (left, right):
         axis.grid(alpha=0.3, axis="x")
-    return png(fig, DPI)
-
-
-def samples_figure(pictures: dict[str, np.ndarray]) -> bytes:
-    """Samples from the prior (pixel probabilities), a panel a cell."""
-    fig, axes = _panels(len(pictures), 3.0, 3.3)
-    for axis, (cell, images) in zip(axes, pictures.items(), strict=True):
-        label = CELLS[cell].label if cell in CELLS else LABELS_BESIDE[cell]
-        _show(axis, _grid(images, 6), label.replace(", ", "\n", 1))
-    fig.suptitle("From the prior: pixel probabilities at 36 draws of z, the same draws for every model", fontsize=10)
     return png(fig, DPI)

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import RecordError, RunStore, read_record
-from reproduce.judged.findings import Row, read_row
+from reproduce.judged.findings import Row, read_row, read_table1_row
 from reproduce.judged.work import judge_of, records_of
 from reproduce.judging.models import split_name
-from reproduce.mnist.evaluation import read_run_record
 from reproduce.refinement.cells import CELLS
 from reproduce.refinement.work import EXACT
 
@@ -77,18 +76,11 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
 def _row_beside(units, table1: Path, judge: Path) -> Row | None:
     """A model of Table 1, where both its records are."""
     name = units["name"]
-    if not ((table1 / f"{name}.json").exists() and (judge / f"{name}.json").exists()):
-        return None
-    record, found = read_run_record(table1 / f"{name}.json"), read_record(judge / f"{name}.json")["results"]
-    cell, seed = split_name(name)
+    cell, _ = split_name(name)
     if cell not in LABELS_BESIDE:
         raise RecordError(f"{name} is no run that stands beside these")
-    training, per_image = record["results"]["training"], found["per_image"]
-    return Row(
-        cell, LABELS_BESIDE[cell], seed, *(np.array(per_image[n]) for n in ("ais", "neg_elbo", "nll")), found["gap"],
-        found["gap_standard_error"], units["results"]["active_units"], record["configuration"]["latent_size"], {},
-        training["seconds_per_epoch"], training.get("cores"), training["epochs"],
-    )  # fmt: skip
+    found = read_table1_row(name, LABELS_BESIDE[cell], table1, judge, units["results"]["active_units"])
+    return None if found is None else found[0]
 
 
 def _add_pictures(pictures, cell, path) -> None:

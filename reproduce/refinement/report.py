@@ -11,11 +11,12 @@ import numpy as np
 
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
+from reproduce.family.figures import samples_figure
 from reproduce.judged.findings import Row, difference
 from reproduce.refinement.cells import CELLS, REFINED
 from reproduce.refinement.factor_analysis import STARTS
-from reproduce.refinement.figures import bias_figure, kl_figure, likelihood_figure, samples_figure
-from reproduce.refinement.findings import Findings, read_findings
+from reproduce.refinement.figures import bias_figure, kl_figure, likelihood_figure
+from reproduce.refinement.findings import LABELS_BESIDE, Findings, read_findings
 from reproduce.tables import fixed, markdown, t_half_width
 
 WIDTH = 80
@@ -34,7 +35,9 @@ def write_report(folder: Path, table1: Path, judge: Path) -> list[Path]:
     if findings.rows:
         files |= {"models.csv": models_csv(findings), "likelihood.png": likelihood_figure(findings)}
     if findings.pictures:
-        files["samples.png"] = samples_figure(findings.pictures)
+        files["samples.png"] = samples_figure(
+            findings.pictures, LABELS_BESIDE | {name: cell.label for name, cell in CELLS.items()}
+        )
     if findings.exact is not None:
         results = findings.exact["results"]
         files |= {"kl.png": kl_figure(results["kl"]), "bias.png": bias_figure(results["bias"])}

@@ -123,14 +123,33 @@ def train(of: Held, flow, settings: Gaussian) -> dict:
         "gap": of.log_evidence - elbos.mean(),
         "gap_error": elbos.std(ddof=1) / len(elbos) ** 0.5,
         "seconds": seconds,
-        "mass": flow.thermostat_mass,
-        "first_temperature": flow.temperatures()[0],
     }
 
 
-def configuration(settings: Gaussian) -> dict:
-    """What the record is a record of."""
-    return {"model": "gaussian", **vars(settings)}
+def configuration(settings: Gaussian, name: str = "gaussian") -> dict:
+    """What the record of this name is a record of."""
+    return {"model": name, **vars(settings)}
+
+
+def train_hamiltonian(settings: Gaussian, say) -> dict:
+    """The record of HVAE trained as the thermostats are, from the same step sizes."""
+    of, began, found = held(settings), time.perf_counter(), {}
+    for schedule in SCHEDULES:
+        _, eps = best_hamiltonian(of, schedule, settings)
+        flow = HamiltonianFlow(
+            settings.dimension, settings.steps, schedule, step_size=eps, max_step_size=MAX_STEP_SIZE, dtype=tf.float64
+        )
+        found[schedule] = train(of, flow, settings)
+        say(f"HVAE, {schedule}, trained: gap {found[schedule]['gap']}, {found[schedule]['seconds']:.0f} s")
+    return make_record(
+        "gaussian-hvae",
+        configuration=configuration(settings, "gaussian-hvae"),
+        seed=settings.seed,
+        data_fingerprint=fingerprint(*of.statistics),
+        history={},
+        wall_seconds=time.perf_counter() - began,
+        results=found,
+    )
 
 
 def compare(settings: Gaussian, say) -> dict:
@@ -148,6 +167,7 @@ def compare(settings: Gaussian, say) -> dict:
                 dtype=tf.float64,
             )  # fmt: skip
             found = train(of, flow, settings)
+            found |= {"mass": flow.thermostat_mass, "first_temperature": flow.temperatures()[0]}
             thermostats[f"{schedule} {mass}"] = found
             say(f"Nosé-Hoover, {schedule}, Q {mass}: gap {found['gap']}, {found['seconds']:.0f} s")
     mean, variance = (moment.numpy() for moment in _moments(of))

@@ -25,11 +25,11 @@ def report(records: dict, preset: Preset) -> dict[str, str | bytes]:
         RecordError: If a record is missing.
     """
     seeds = range(preset.digits.seeds)
-    wanted = ["gaussian", *(digits_name(method, seed) for method in METHODS for seed in seeds)]
+    wanted = ["gaussian", "gaussian-hvae", *(digits_name(method, seed) for method in METHODS for seed in seeds)]
     if missing := [name for name in wanted if name not in records]:
         raise RecordError(f"{len(missing)} records are missing ({missing[0]}, ...); run without --report-only")
     digits = {method: [records[digits_name(method, seed)]["results"] for seed in seeds] for method in METHODS}
-    gaussian = records["gaussian"]["results"]
+    gaussian = records["gaussian"]["results"] | {"trained": records["gaussian-hvae"]["results"]}
     return {"report.md": page(gaussian, digits, preset), "nose_hoover.png": figure(gaussian, digits, preset)}
 
 
@@ -47,8 +47,9 @@ def page(gaussian, digits, preset: Preset) -> str:
         "## 1. The Gaussian model",
         f"Section 4.1's model, d = {settings.dimension}, N = {settings.observations} (posterior precisions from "
         f"{low:.0f} to {high:.0f}), its parameters held at the truth, q0 = N(0, I), K = {settings.steps}: the gap "
-        "log p(D) − bound. HVAE's is the optimum of the closed form. The thermostats' flows, for which there is none, "
-        f"are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, from HVAE's step sizes; "
+        "log p(D) − bound. HVAE has a closed form, and so an optimum. The thermostats' flows, for which there is none, "
+        f"and HVAE once more are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, from "
+        "the step sizes of that optimum; "
         f"their gap is over {settings.draws} draws, with its standard error. Without a flow it is "
         f"{gaussian['no_flow']:.1f}.",
         _table(gaussian, settings),
@@ -78,8 +79,15 @@ def _table(gaussian, settings) -> str:
         gaps = [_gap(thermostats[f"{schedule} {mass}"]) for mass in settings.masses]
         learned = thermostats[f"{schedule} {LEARNED}"]
         mass = "" if learned["gap"] is None else f" (Q = {learned['mass']:.3g})"
-        rows.append([schedule, fixed(gaussian["hamiltonian"][schedule], 3), *gaps, _gap(learned) + mass])
-    head = ["schedule", "HVAE", *(f"Q = {mass:g}" for mass in settings.masses), "Q learned"]
+        own = fixed(gaussian["hamiltonian"][schedule], 3), _gap(gaussian["trained"][schedule])
+        rows.append([schedule, *own, *gaps, _gap(learned) + mass])
+    head = [
+        "schedule",
+        "HVAE, optimum",
+        "HVAE, trained alike",
+        *(f"Q = {mass:g}" for mass in settings.masses),
+        "Q learned",
+    ]
     return markdown(head, rows)
 
 
@@ -97,9 +105,8 @@ def _digits(digits) -> str:
             _mean([r["log_likelihood_judged"] - r["elbo_judged"] for r in results]),
             _mean([r["log_likelihood_judged"] for r in results]),
             ", ".join(f"{mass:.3g}" for mass in masses),
-            fixed(float(np.median([r["milliseconds_per_batch"] for r in results])), 0),
         ])  # fmt: skip
-    return markdown(["", "bound", "log p(x) − bound", "log p(x), AIS", "Q at the end", "ms a batch"], rows)
+    return markdown(["", "bound", "log p(x) − bound", "log p(x), AIS", "Q at the end"], rows)
 
 
 def _verdict(gaussian, digits, preset) -> str:
@@ -110,17 +117,18 @@ def _verdict(gaussian, digits, preset) -> str:
             for name, f in gaussian["nose_hoover"].items()
             if name.split()[0] == schedule and f["gap"] is not None
         ]
-        own = gaussian["hamiltonian"][schedule]
+        own, trained = gaussian["hamiltonian"][schedule], gaussian["trained"][schedule]
         if not found:
             verdicts.append(f"Gaussian, schedule {schedule}: every thermostat diverged.")
             ahead.append("behind")
             continue
         gap, error, mass = min(found)
         half = NORMAL_95 * error
-        ahead.append("ahead" if gap + half < own else "behind" if gap - half > own else "level")
+        apart = NORMAL_95 * math.hypot(error, trained["gap_error"])
+        ahead.append("ahead" if gap + half < own else "behind" if gap - apart > trained["gap"] else "level")
         verdicts.append(
             f"Gaussian, schedule {schedule}: the best thermostat, Q = {mass}, has a gap of {gap:.3f} ± {half:.3f}, "
-            f"HVAE {own:.3f}: {ahead[-1]}."
+            f"HVAE {own:.3f} at its optimum and {trained['gap']:.3f} trained alike: {ahead[-1]}."
         )
     for one, other in PAIRS:
         values = [a["elbo"] - b["elbo"] for a, b in zip(digits[one], digits[other], strict=True)]

@@ -34,8 +34,8 @@ class Gaussian:
     dimension: int = 11
     observations: int = 10
     steps: int = 10
-    masses: tuple[float, ...] = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
-    iterations: int = 1000
+    masses: tuple[float, ...] = (1.0, 8.0, 64.0, 512.0)
+    iterations: int = 800
     batch_size: int = 128
     learning_rate: float = 0.02
     draws: int = 100_000

@@ -251,3 +251,9 @@ def test_truncated_mnist_is_found(mnist_dir, tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"mnist-test.tfrecord.* is damaged"):
         load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("mnsit", "mnist"), ("mNIST", "mnist"), ("fashion", "fashion_mnist")])
+def test_a_misspelt_set_is_guessed(name, meant, tmp_path):
+    with pytest.raises(DataError, match=f"did you mean '{meant}'"):
+        load(name, tmp_path)

@@ -181,7 +181,7 @@ class Endless(Where):
 def test_an_interrupt_ends_what_is_under_way_where_workers_have_nannies(tmp_path):
     store = RunStore(tmp_path)
 
-    def interrupt(fraction, finished, count):
+    def interrupt(overview):
         if (tmp_path / "a").exists():
             raise KeyboardInterrupt
 

@@ -9,7 +9,8 @@ import hvae_tf
 from reproduce.configs import TABLE1_PRESETS
 from reproduce.mnist.baseline import baseline_path, keep_baseline, no_latent_nll, read_baseline
 from reproduce.mnist.cells import Run, training_configuration
-from reproduce.mnist.report import load_table, summary, table_markdown
+from reproduce.mnist.report import load_table, table_markdown
+from reproduce.mnist.summary import summary
 from reproduce.mnist.training import networks
 from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
