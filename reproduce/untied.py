@@ -58,7 +58,7 @@ def make_report(args) -> int:
     from reproduce.gaussian.untied_report import write_report
 
     tf.get_logger().setLevel("ERROR")
-    config = PRESETS["paper"]
+    config = PRESETS["paper"].config
     if args.iterations:
         config = dataclasses.replace(config, iterations=args.iterations)
     say = (lambda text: None) if args.quiet else (lambda text: print(text, flush=True))

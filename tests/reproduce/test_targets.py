@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from hvae_tf.runs import InlineExecutor, RunStore, run_all
@@ -56,4 +57,4 @@ def test_unknown_names_are_refused(capsys, tmp_path):
 
 def test_every_flow_can_be_made():
     for row in FLOWS.values():
-        assert row.make(2, [1.0, 0.5], 0).event_size == 2
+        assert row.make(2, np.array([1.0, 0.5]), 0).event_size == 2

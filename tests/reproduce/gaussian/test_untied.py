@@ -13,7 +13,7 @@ from reproduce.gaussian.trainer import Trainer
 from reproduce.gaussian.untied import CENTRES, LAMS, VARIANTS, Fit, Results, Untied, optimum
 from reproduce.gaussian.untied_report import page, table
 
-CONFIG = PRESETS["quick"]
+CONFIG = PRESETS["quick"].config
 
 
 @pytest.mark.parametrize("name", ["untied-k1-shift", "untied-k10"])
