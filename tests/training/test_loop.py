@@ -55,13 +55,13 @@ def test_mid_epoch_metrics_are_kept(checkpoint_steps, tmp_path):
     np.testing.assert_allclose(resumed.history["loss"], train_losses.reshape(3, 4).mean(axis=1), rtol=1e-6)
 
 
-def test_interrupt_leaves_a_checkpoint_and_a_line(tmp_path, capsys):
+def test_interrupt_leaves_a_checkpoint_and_a_line(tmp_path):
     def interrupt(model):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         scripted_run(tmp_path / "part", [3, 2, 1], callbacks=[stop_at(6, interrupt)], checkpoint_seconds=None)
-    line = capsys.readouterr().err
+    line = str(caught.value)
     assert "up to step 4 (1 of at most 3 epochs): the same command goes on" in line
     assert str(tmp_path / "part") in line
     scripted_run(tmp_path / "part", [3, 2, 1])
