@@ -63,13 +63,12 @@ def curves_figure(curves: Mapping[str, Sequence[float]], labels: Mapping[str, st
         )
     last = [curve[-1] for curve in curves.values()]
     spread = max(max(last) - min(last), 0.02 * min(last))
-    axes.set(
-        xlabel="epochs", ylabel="−bound on validation events, nats", ylim=(min(last) - spread, max(last) + 4 * spread)
-    )
+    axes.set(xlabel="epochs", ylabel="loss on validation events, nats: each model's own")
+    axes.set_ylim(min(last) - spread, max(last) + 4 * spread)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.grid(alpha=0.3)
-    axes.set_title("The bound by epoch, first seed")
+    axes.set_title("What each maximises, by epoch; first seed")
     return png(drawn, DPI)
 
 

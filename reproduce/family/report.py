@@ -206,7 +206,8 @@ def page(found: Found, cells, script: str) -> str:
         ),
         "*−bound less AIS* is what inference still lacks: how far the model's own bound is below log p(x) of its own "
         "decoder. HMC-VAE maximises no bound of the refined draws; its bound is the ELBO of its encoder, which does "
-        "not see the refinement. Seconds are those of a training with one core among others.",
+        "not see the refinement. IWAE's is the ELBO too, not the bound of several draws that it maximises. Seconds are "
+        "by the clock, beside whatever else the machine did: they compare only where it did nothing else.",
         *([_beside(found, cells)] if found.beside else []),
         *_against_base(lines),
         "![inference and decoder](inference.png)",

@@ -48,8 +48,8 @@ def page(gaussian, digits, preset: Preset) -> str:
         f"Section 4.1's model, d = {settings.dimension}, N = {settings.observations} (posterior precisions from "
         f"{low:.0f} to {high:.0f}), its parameters held at the truth, q0 = N(0, I), K = {settings.steps}: the gap "
         "log p(D) − bound. HVAE has a closed form, and so an optimum. The thermostats' flows, for which there is none, "
-        f"and HVAE once more are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, from "
-        "the step sizes of that optimum; "
+        f"and HVAE once more are trained by {settings.iterations} steps of Adam on {settings.batch_size} draws, "
+        "from the step sizes of that optimum and from smaller ones, and the better is shown; "
         f"their gap is over {settings.draws} draws, with its standard error. Without a flow it is "
         f"{gaussian['no_flow']:.1f}.",
         _table(gaussian, settings),
@@ -78,7 +78,7 @@ def _table(gaussian, settings) -> str:
         thermostats = gaussian["nose_hoover"]
         gaps = [_gap(thermostats[f"{schedule} {mass}"]) for mass in settings.masses]
         learned = thermostats[f"{schedule} {LEARNED}"]
-        mass = "" if learned["gap"] is None else f" (Q = {learned['mass']:.3g})"
+        mass = "" if learned["gap"] is None else f" (Q = {learned['thermostat_mass']:.3g})"
         own = fixed(gaussian["hamiltonian"][schedule], 3), _gap(gaussian["trained"][schedule])
         rows.append([schedule, *own, *gaps, _gap(learned) + mass])
     head = [

@@ -34,7 +34,7 @@ class Gaussian:
     dimension: int = 11
     observations: int = 10
     steps: int = 10
-    masses: tuple[float, ...] = (1.0, 8.0, 64.0, 512.0)
+    masses: tuple[float, ...] = (1.0, 16.0, 256.0)
     iterations: int = 800
     batch_size: int = 128
     learning_rate: float = 0.02

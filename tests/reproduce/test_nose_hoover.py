@@ -26,7 +26,7 @@ def fake_records(gap, gain) -> dict:
             name, configuration={}, seed=0, data_fingerprint="", history={}, wall_seconds=1.0, results=results
         )
 
-    fit = {"gap": gap, "gap_error": 0.01, "seconds": 1.0, "mass": 3.0}
+    fit = {"gap": gap, "gap_error": 0.01, "seconds": 1.0, "thermostat_mass": 3.0}
     masses = (*SMALL.gaussian.masses, LEARNED)
     found = {
         "gaussian": record("gaussian", {
