@@ -27,8 +27,8 @@ class Bidirectional:
 
         import hvae_tf
         from hvae_tf.bounds.annealer import Annealer
-        from hvae_tf.bounds.temperatures import temperature_schedule
         from hvae_tf.targets.sharded import ShardedTarget
+        from hvae_tf.targets.temperatures import temperature_schedule
 
         if engine == "TFP":
             tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.bounds.annealing import AISResult, ais, reverse_ais, tune_step_sizes
-from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.densities import DiagonalGaussian, FullGaussian, Gaussian
 from hvae_tf.targets.sharded import ShardedTarget
 from hvae_tf.targets.target import Target
+from hvae_tf.targets.temperatures import temperature_schedule
 
 
 class Annealer:

@@ -22,11 +22,11 @@ import tensorflow as tf
 
 from hvae_tf.bounds.importance import Estimate
 from hvae_tf.bounds.jackknife import jackknife
-from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.checks import check_count
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
 from hvae_tf.targets.bridge import BridgedTarget, Start
 from hvae_tf.targets.target import Target
+from hvae_tf.targets.temperatures import temperature_schedule
 
 _WARM_UP_MOVES = 10
 

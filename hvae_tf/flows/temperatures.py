@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from hvae_tf.bounds.temperatures import SCHEDULES, temperature_schedule
 from hvae_tf.flows.parts import FlowPart
+from hvae_tf.targets.temperatures import SCHEDULES, temperature_schedule
 
 
 class Temperatures(FlowPart):

@@ -18,12 +18,12 @@ from hvae_tf.bounds.annealing import (
     warn_of_few_chains,
 )
 from hvae_tf.bounds.jackknife import jackknife
-from hvae_tf.bounds.temperatures import SCHEDULES, temperature_schedule
 from hvae_tf.densities import DiagonalGaussian, standard_normal
 from hvae_tf.dynamics import metropolis
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
 from hvae_tf.targets.bridge import BridgedTarget
 from hvae_tf.targets.gaussian import evidence, posterior, sufficient_statistics
+from hvae_tf.targets.temperatures import SCHEDULES, temperature_schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:AIS")  # many of these runs have one chain for each draw
 tfd = tfp.distributions

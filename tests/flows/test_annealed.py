@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from hvae_tf import AnnealedFlow, DiagonalGaussian, GaussianOffsetTarget, HamiltonianFlow, HVIFlow, LogDensityTarget
 from hvae_tf.bounds.elbo import elbo_sample, log_weight
-from hvae_tf.bounds.temperatures import temperature_schedule
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.momentum import GaussianMomentum
 from hvae_tf.flows.refreshment import PartialRefreshment
@@ -15,6 +14,7 @@ from hvae_tf.flows.temperatures import FixedTemperatures, LearnedTemperatures
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.bridge import BridgedTarget
 from hvae_tf.targets.gaussian import annealed_gap, evidence, posterior, sufficient_statistics
+from hvae_tf.targets.temperatures import temperature_schedule
 from reproduce.auxiliary.annealing import best_annealing, unit_problem
 from reproduce.auxiliary.exact import tied_tempering_gap
 
