@@ -38,7 +38,7 @@ class Gaussian:
     iterations: int = 800
     batch_size: int = 128
     learning_rate: float = 0.02
-    draws: int = 100_000
+    draws: int = 500_000
     seed: int = 0
 
 
