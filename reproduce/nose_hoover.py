@@ -36,8 +36,6 @@ def work(args) -> int:
 
 def make_records(done, preset) -> None:
     """Every record that is not there yet."""
-    import keras
-
     import hvae_tf
     from reproduce.thermostat import digits, gaussian
 
@@ -54,7 +52,6 @@ def make_records(done, preset) -> None:
                 digits_name(method, seed), digits.configuration(method, preset.digits), seed,
                 lambda cell=(method, seed): digits.train(*cell, data, preset.digits),
             )  # fmt: skip
-            keras.backend.clear_session()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def train(method: str, steps: int, seed: int, data: ImageData, digits: Digits) -
 
 def train_with(flow, name: str, of: dict, seed: int, data: ImageData, digits: Digits) -> dict:
     """The record, called `name` and of the configuration `of`, of a model with this flow, trained and judged."""
+    keras.backend.clear_session()  # of the training before
     sizes = data.event_shape, LATENT_SIZE, HIDDEN_UNITS
     encoder = hvae_tf.dense_encoder(*sizes, seed=seed)
     decoder = hvae_tf.dense_decoder(*sizes, output_bias=data.mean_logit(), seed=seed)

@@ -7,10 +7,12 @@ import io
 import numpy as np
 import pytest
 
+import hvae_tf
 from hvae_tf.runs import RecordError, make_record
+from hvae_tf.runs.record import as_json
 from reproduce import manifold
+from reproduce.riemann import digits, samplers
 from reproduce.riemann import report as reporting
-from reproduce.riemann import samplers
 from reproduce.riemann.settings import PRESETS, SAMPLERS, TARGETS, Preset, Sampling, cell_name, cells
 
 QUICK = PRESETS["quick"]
@@ -69,19 +71,49 @@ def test_missing_records_are_named():
         reporting.report(records, SMALL)
 
 
-@pytest.mark.slow
-def test_end_to_end(monkeypatch, tmp_path, capsys):
+def test_what_has_a_record_is_not_done_again(monkeypatch, tmp_path, capsys):
+    records = fake_records()
     monkeypatch.setattr(manifold, "PRESETS", {"quick": SMALL})
+    monkeypatch.setattr(reporting, "report", lambda found, preset: {"report.md": ", ".join(sorted(found))})
+    monkeypatch.setattr(samplers, "compare", lambda name, sampling, say: configured(
+        records[f"samplers-{name}"], samplers.configuration(name, sampling)
+    ))  # fmt: skip
+    monkeypatch.setattr(digits, "train", lambda method, steps, seed, data, how: configured(
+        records[cell_name(method, steps, seed)], digits.configuration(method, steps, how), seed
+    ))  # fmt: skip
+    assert manifold.main(["--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("==") == len(records)
+    assert str(tmp_path / "report.md") in out
+    assert (tmp_path / "report.md").read_text() == ", ".join(sorted(records))
+    assert manifold.main(["--out", str(tmp_path)]) == 0
+    assert "==" not in capsys.readouterr().out
+
+
+def configured(record, configuration, seed=0):
+    """The record as that of this configuration."""
+    return as_json(record | {"configuration": configuration, "seed": seed})
+
+
+@pytest.mark.slow
+def test_samplers_are_compared(monkeypatch):
     monkeypatch.setattr(samplers, "STEP_SIZES", dict.fromkeys(SAMPLERS, (0.2,)))
-    small = dataclasses.replace(SMALL.digits, epochs=2, steps=(1,), seeds=1, judged=4, elbo_samples=2, temperatures=4)
-    monkeypatch.setattr(manifold, "PRESETS", {"quick": Preset(SMALL.sampling, small)})
-    assert manifold.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
-    assert str(tmp_path / "report.md") in capsys.readouterr().out
-    written = (tmp_path / "report.md").read_text()
-    assert "RMHMC gives more effective samples than HMC" in written
-    assert manifold.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
-    assert "==" not in capsys.readouterr().out  # nothing was done again
-    assert (tmp_path / "report.md").read_text() == written
+    record = samplers.compare("funnel", SMALL.sampling, lambda text: None)
+    assert set(record["results"]["samplers"]) == set(SAMPLERS)
+    for row in record["results"]["samplers"].values():
+        assert row["acceptance"] > 0.5
+        assert row["gradients"] == SMALL.sampling.steps * SMALL.sampling.chains
+    assert record["results"]["samplers"]["RMHMC"]["metric_evaluations_per_step"] > 2.0
+    assert np.shape(record["results"]["trajectories"]["leapfrog"]["z"]) == (25, 2)
+
+
+@pytest.mark.slow
+def test_a_model_of_digits_is_trained_and_judged():
+    how = dataclasses.replace(SMALL.digits, epochs=2, judged=4, elbo_samples=2, temperatures=4)
+    record = digits.train("fisher", 1, 0, hvae_tf.load("digits"), how)
+    assert record["name"] == "digits-fisher-k1-seed0"
+    assert -45.0 < record["results"]["elbo"] < -20.0
+    assert record["results"]["step_sizes"] == pytest.approx(1.3, abs=0.2)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+import hvae_tf
 from hvae_tf.runs import RecordError, make_record
 from reproduce import nose_hoover
-from reproduce.thermostat import gaussian
+from reproduce.thermostat import digits, gaussian
 from reproduce.thermostat import report as reporting
 from reproduce.thermostat.settings import LEARNED, METHODS, PRESETS, SCHEDULES, Gaussian, Preset, digits_name
 
@@ -64,8 +65,10 @@ def test_a_missing_record_is_named():
         reporting.report(records, SMALL)
 
 
-def test_the_optimum_of_one_step_on_one_dimension_is_the_known_one():
+def test_the_optimum_of_one_step_on_one_dimension_is_the_known_one(monkeypatch):
     """Tied tempering of a posterior at zero: sqrt(lam) - 1 - log(lam)/2."""
+    monkeypatch.setattr(gaussian, "ANGLES", (0.5,))
+    monkeypatch.setattr(gaussian, "RANDOM_STARTS", 0)
     settings = Gaussian(dimension=1, observations=50, steps=1)
     of = gaussian.held(settings)
     of = of._replace(statistics=of.statistics._replace(mean=of.delta))
@@ -76,14 +79,30 @@ def test_the_optimum_of_one_step_on_one_dimension_is_the_known_one():
 
 
 @pytest.mark.slow
-def test_end_to_end(monkeypatch, tmp_path, capsys):
-    digits = dataclasses.replace(QUICK.digits, epochs=2, judged=4, elbo_samples=2, temperatures=4)
-    monkeypatch.setattr(nose_hoover, "PRESETS", {"quick": Preset(SMALL.gaussian, digits)})
-    assert nose_hoover.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
-    assert str(tmp_path / "report.md") in capsys.readouterr().out
-    assert "A thermostat does better than tempering" in (tmp_path / "report.md").read_text()
-    assert nose_hoover.main(["--preset", "quick", "--out", str(tmp_path)]) == 0
-    assert "==" not in capsys.readouterr().out
+def test_flows_on_the_gaussian_model_are_compared(monkeypatch):
+    monkeypatch.setattr(gaussian, "SCHEDULES", ("none",))
+    monkeypatch.setattr(gaussian, "RANDOM_STARTS", 1)
+    settings = dataclasses.replace(SMALL.gaussian, iterations=60)
+    found = gaussian.compare(settings, lambda text: None)["results"]
+    assert set(found["nose_hoover"]) == {"none 4.0", f"none {LEARNED}"}
+    of = gaussian.held(settings)
+    for fit in (
+        *found["nose_hoover"].values(),
+        gaussian.train_hamiltonian(settings, lambda text: None)["results"]["none"],
+    ):
+        assert 0.0 < fit["gap"] < found["no_flow"]
+        assert fit["worst"] > fit["gap"]
+    assert 0.0 < found["hamiltonian"]["none"] < found["no_flow"]
+    assert found["log_evidence"] == of.log_evidence
+
+
+@pytest.mark.slow
+def test_a_model_of_digits_is_trained_and_judged():
+    how = dataclasses.replace(SMALL.digits, epochs=2, judged=4, elbo_samples=2, temperatures=4)
+    record = digits.train("Nosé–Hoover, τ free", 1, hvae_tf.load("digits"), how)
+    assert record["name"] == "digits-nose-hoover-free-seed1"
+    assert -45.0 < record["results"]["elbo"] < -20.0
+    assert record["results"]["thermostat_mass"] == pytest.approx(8.0, rel=0.2)
 
 
 def test_bad_arguments_are_refused(capsys):
