@@ -241,7 +241,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path):
     run(tmp_path / "parts", [stop_at(7)])
     found = run(tmp_path / "parts")
     rows = (tmp_path / "parts" / "history.csv").read_text().splitlines()
-    assert {"acceptance", "acceptance_low", "jump", "step_size", "val_elbo"} <= set(rows[0].split(","))
+    assert {"acceptance", "acceptance_low", "jump", "step_size", "val_loss"} <= set(rows[0].split(","))
     assert "val_acceptance" not in rows[0]
     assert_same(tmp_path / "whole", tmp_path / "parts")
     assert any(variable is found.step_size for variable in state_variables(found))

@@ -118,7 +118,7 @@ def test_end_to_end_twice(small, tmp_path, capsys):
     for name in ("samples.png", "likelihood.png", "kl.png", "bias.png"):
         assert (tmp_path / name).stat().st_size > 2000
     record = json.loads((tmp_path / "records" / "m1-l5-shear-seed0.json").read_text())
-    assert {"acceptance", "acceptance_low", "step_size", "jump", "val_elbo"} <= set(record["history"])
+    assert {"acceptance", "acceptance_low", "step_size", "jump", "val_loss"} <= set(record["history"])
     assert 0 <= record["results"]["active_units"] <= 2
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert hmc_vae.main(command) == 0
