@@ -66,7 +66,7 @@ def train_with(flow, name: str, of: dict, seed: int, data: ImageData, digits: Di
         configuration=of,
         seed=seed,
         data_fingerprint=data.fingerprint,
-        history={"elbo": [first.history["elbo"][-1], rest.history["elbo"][-1]]},
+        history={"elbo": [-first.history["loss"][-1], -rest.history["loss"][-1]]},
         wall_seconds=ended - began,
         results={
             "elbo": float(elbo.mean()),
