@@ -115,11 +115,11 @@ class FixedThermostat(WithoutThermostat):
         return gamma, tf.zeros_like(eta)
 
 
-def deviation(flow, seed) -> float:
+def deviation(flow, seed, least=50) -> float:
     noise = normal(COUNT, SIZE, seed=seed)
     result = flow.transform(TARGET, Q0.sample(noise), flow.noise((COUNT,), tf.constant([seed, 7])), q0=Q0)
     estimate = LogMeanExp.of(log_weight(result, Q0.log_prob_of_noise(noise))).estimate()
-    assert estimate.effective_sample_size > COUNT / 50
+    assert estimate.effective_sample_size > COUNT / least
     return float(abs(estimate.value) / estimate.standard_error)
 
 
@@ -132,7 +132,7 @@ def test_the_evidence(mass, tempering, seed):
 
 @pytest.mark.parametrize("wrong", [WithoutThermostat, FixedThermostat])
 def test_a_forgotten_thermostat_is_seen(wrong, seed):
-    assert deviation(make_flow(1.0, kind=wrong), seed) > 5.0
+    assert deviation(make_flow(1.0, kind=wrong), seed, least=200) > 5.0  # it makes weights wilder too
 
 
 def test_temperatures_fall_to_one():

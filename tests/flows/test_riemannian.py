@@ -268,7 +268,7 @@ def test_checkpoint_has_the_gradients_of_backprop(seed):
 def test_a_forgotten_implicit_function_theorem_is_seen(seed, monkeypatch):
     monkeypatch.setattr(fixed_point, "_implicit", lambda value, jacobian: value)
     found, difference = gradients_and_difference(seed)
-    assert abs(found / difference - 1.0) > 1e-3
+    assert abs(found / difference - 1.0) > 1e-5
 
 
 def test_what_could_not_be_solved_is_told(seed):
