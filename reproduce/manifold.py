@@ -1,6 +1,6 @@
 """Riemannian dynamics: HMC against RMHMC on known targets, and the bound of flows in three metrics on digits.
 
-    python reproduce/manifold.py                     an hour on two cores; no download
+    python reproduce/manifold.py                     half an hour on two cores; no download
     python reproduce/manifold.py --preset quick      some minutes, a first look, in results/manifold-quick
 
 Like make: what has a record is not done again, what was stopped goes on. Writes report.md and figures from the records.
