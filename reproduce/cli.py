@@ -204,9 +204,9 @@ def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, 
         import_quietly()
         return work(args)
     except ModuleNotFoundError as error:
-        if error.name not in ("matplotlib", "scipy", "tqdm"):  # the extra `reproduce`
+        if error.name not in ("keras", "matplotlib", "scipy", "tensorflow", "tqdm"):
             raise
-        print(f'error: {error.name} is not installed; pip install "hvae_tf[reproduce]"', file=sys.stderr)
+        print(f'error: {error.name} is not installed; in the clone: pip install ".[reproduce]"', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         further = "go on without --force" if getattr(args, "force", False) else "the same command goes on"

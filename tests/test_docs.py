@@ -203,7 +203,7 @@ def test_the_release_is_told_alike_everywhere():
     assert f"\n## {release} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("name", "said"), [("scipy", 'pip install "hvae_tf[reproduce]"'), ("elsewhere", None)])
+@pytest.mark.parametrize(("name", "said"), [("scipy", 'pip install ".[reproduce]"'), ("elsewhere", None)])
 def test_scripts_name_the_extra_that_they_miss(name, said, capsys):
     def work(_):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

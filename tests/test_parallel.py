@@ -83,6 +83,7 @@ def test_every_member_is_in_one_part(monkeypatch):
     np.testing.assert_array_equal(transposed, np.transpose(b))
 
 
+@pytest.mark.slow
 def test_use_cores_sets_threads_and_parts():
     code = "import hvae_tf, tensorflow as tf; hvae_tf.use_cores(2); t = tf.config.threading; tf.zeros([]); "
     code += "print(t.get_intra_op_parallelism_threads(), t.get_inter_op_parallelism_threads(), end=' '); "

@@ -41,6 +41,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_loaded_in_a_fresh_process_it_goes_on_bit_for_bit(networks, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     expected = {}
@@ -112,6 +113,7 @@ def test_weights_alone_move_between_models(networks, images, tmp_path):
     np.testing.assert_array_equal(other.elbo(images), model.elbo(images))
 
 
+@pytest.mark.slow
 def test_export_needs_no_arguments_and_reconstructs(networks, images, tmp_path):
     """In a fresh process that has TensorFlow and nothing of this project."""
     model = HVAE(*networks(), 2)

@@ -96,6 +96,7 @@ def test_script_end_to_end_twice_and_with_more_images(tiny, models, tmp_path, ca
     assert changed == {"ais-encoder-4.json", "ais-encoder-8.json"}
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on_to_the_same_record(tiny, models, tmp_path, monkeypatch, capsys):
     """Ctrl-C after some blocks, and a block that was damaged meanwhile."""
     arguments = command(models / "vae-seed0.keras", tmp_path / "whole", "--no-curve")
@@ -190,6 +191,7 @@ def test_a_finished_folder_can_be_read_only(tiny, models, tmp_path, capsys):
     assert "ermission denied" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_saved_anew_is_not_judged_again(tiny, models, tmp_path):
     path = tmp_path / "models" / "vae-seed0.keras"
     path.parent.mkdir()

@@ -70,7 +70,7 @@ def test_differences_are_taken_image_by_image():
 def test_paired_errors_are_calibrated(seed):
     """Over repetitions z has standard deviation 1; errors of unpaired means would make it far too small."""
     z, unpaired = [], []
-    for i in range(300):
+    for i in range(100):
         rng = np.random.default_rng([seed, i])
         common = rng.normal(86.0, 25.0, 100)
         a, b = (common + rng.normal(0.0, 1.0, 100) for _ in range(2))

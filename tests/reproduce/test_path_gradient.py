@@ -20,6 +20,7 @@ def small(monkeypatch):
     monkeypatch.setattr(path_gradient, "ELBO_SAMPLES", 2)
 
 
+@pytest.mark.slow
 def test_end_to_end_twice(small, tmp_path, capsys):
     command = ["--dataset", "digits", "--epochs", "1", "--images", "10", "--out", str(tmp_path)]
     assert path_gradient.main(command) == 0

@@ -153,6 +153,7 @@ def test_what_does_not_go_with_a_strategy_is_named(mirrored):
     assert "\n" not in mirrored["foreign"]
 
 
+@pytest.mark.slow
 def test_several_workers_are_refused(tmp_path):
     message = report_of(MULTI_WORKER, tmp_path)
     assert "MultiWorkerMirroredStrategy does not train any Keras 3 model" in message

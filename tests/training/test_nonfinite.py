@@ -28,6 +28,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert (tmp_path / "history.csv").read_text().count("\n") == 2
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     def spoil(model):
         model.count.assign(np.inf)  # as a gradient does whose loss was still finite

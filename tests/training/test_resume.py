@@ -177,6 +177,7 @@ def as_it_was(path):
     save_checkpoint(path, groups, progress, configuration)
 
 
+@pytest.mark.slow
 def test_a_run_begun_when_elbo_was_logged_goes_on_bit_for_bit(uninterrupted, tmp_path):
     _, expected_model, expected = uninterrupted
 

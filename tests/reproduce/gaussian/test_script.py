@@ -116,6 +116,7 @@ def test_killed_twice_it_leaves_no_process_and_ends_bit_for_bit_where_it_would_h
             assert disturbed[part] == undisturbed[part]
 
 
+@pytest.mark.slow
 def test_a_diverged_training_is_told_in_one_line(tmp_path, capfd, monkeypatch):
     quick = PRESETS["quick"]
     wild = dataclasses.replace(quick.config, datasets=1, iterations=4, dims=(1,), learning_rate=1e30)
