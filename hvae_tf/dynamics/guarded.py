@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from hvae_tf.dynamics.adjoint import Adjoint
 from hvae_tf.dynamics.integrator import Integrator
-from hvae_tf.dynamics.recomputation import Weights
+from hvae_tf.dynamics.recomputation import Weights, filled
 
 
 def guarded_scan(
@@ -25,7 +25,7 @@ def guarded_scan(
     captured: list[tf.Tensor],
     at_rest: Callable[[Any, tf.Tensor], Any],
 ) -> Any:
-    """What ``adjoint.scan(target, integrator, start, parameters)`` gives, with a gradient that lost samples do not spoil.
+    """What ``adjoint.scan(target, integrator, start, parameters)`` gives; lost samples do not spoil its gradient.
 
     A sample is lost if nothing is asked of it: all cotangents of its last state are exactly zero. Where a gradient
     comes out not finite, the steps are taken once more, lost samples staying where they started, and the gradient is
@@ -63,8 +63,7 @@ def guarded_scan(
 
             def cotangents(tape, results):
                 found, totals = weights.gradient(tape, results, inputs, d_state, weights.zeros())
-                found = [tf.zeros_like(x) if d is None else tf.convert_to_tensor(d) for d, x in zip(found, inputs)]
-                return [*found, *totals]
+                return [*map(tf.convert_to_tensor, filled(found, inputs)), *totals]
 
             def once_more():
                 with weights.tape(inputs) as tape:
@@ -84,6 +83,6 @@ def guarded_scan(
 
 
 def _nothing(d, rank: int) -> tf.Tensor:
-    """Whether a sample's cotangents are all zero, ``[...]``, of a part ``[...]`` or ``[..., l]`` of a state of z's rank."""
+    """Whether a sample's cotangents are all zero, ``[...]``: of a part ``[...]`` or ``[..., l]``, that of z's rank."""
     zero = tf.equal(d, 0.0)
     return tf.reduce_all(zero, axis=-1) if d.shape.rank == rank else zero
