@@ -15,6 +15,7 @@ MAX_STEP_SIZE = 2.0
 # tempering, which damps, moves that outwards a little
 ANGLE_GRID = np.linspace(0.002, 2.6, 2600)
 FIRST_SCALES = 1.0 + np.geomspace(1e-3, 1e3, 241)  # 1/sqrt(beta_0) of the fixed scheme
+ZOOMS = 4  # of the grid, each twenty times as fine
 STARTS = 7  # of the free one
 ROUNDS = 6  # of all angles anew and of L-BFGS, at most
 
@@ -25,11 +26,11 @@ def volume_floor(precisions) -> float:
     For a posterior N(m*, diag 1/lam), q0 = N(0, I), momenta N(0, I/beta_0) and step sizes by dimension, whatever K,
     eps and alphas.
 
-    Proof. All dimensions move apart from each other, each by a map of (z, rho) with |det| = prod alpha_k =
-    sqrt(beta_0). So what comes out has the entropy h = log(2 pi e) - 1/2 log beta_0 + 1/2 log beta_0 = log(2 pi e), and
-    the gap is its KL to p = N(m*, 1/lam) N(0, 1): -h + log(2 pi) - 1/2 log lam + 1/2 E[lam (z - m*)^2 + rho^2]. Of all
-    laws C of (sqrt(lam) (z - m*), rho) with that entropy, log det C + 2 log(2 pi e) >= 2 h + log lam says
-    det C >= lam (a Gaussian has most entropy), and so the mean is at least 1/2 tr C >= sqrt(det C) >= sqrt(lam).
+    Proof. Dimensions move apart from each other, each by a map of (z, rho) with |det| = prod alpha_k = sqrt(beta_0). So
+    what comes out has the entropy log(2 pi e) - 1/2 log beta_0 + 1/2 log beta_0 = log(2 pi e). The gap is its KL to
+    N(m*, 1/lam) N(0, 1), which is 1/2 tr C - 1 - 1/2 log lam, C being the second moments of (sqrt(lam) (z - m*), rho),
+    whose entropy is log(2 pi e) + 1/2 log lam. No law with these moments has more than log(2 pi e) + 1/2 log det C, so
+    det C >= lam, and 1/2 tr C >= sqrt(det C) >= sqrt(lam).
 
     An untied momentum, a thermostat and annealing with refreshments change the volume or the entropy, and may go below.
     """
@@ -93,13 +94,19 @@ class ClosedForm:
     def best_step_sizes(self, rest) -> tuple[float, np.ndarray]:
         """The least gap on a grid of angles, dimension by dimension, the schedule held: (gap, eps ``[d]``).
 
-        Given the schedule no dimension knows of another, so that this is the least there is, but for the grid's width.
+        Given the schedule no dimension knows of another, so that this is the least there is, but for valleys that are
+        narrower than the first grid.
         """
         self._assign(np.concatenate([np.zeros(self.settings.dimension), rest]))
-        grid = np.minimum(ANGLE_GRID[:, None] / np.sqrt(self.of.precisions), 0.99 * MAX_STEP_SIZE)
-        gaps = self._gaps(tf.constant(grid)).numpy()
-        gaps = np.where(np.isfinite(gaps), gaps, np.inf)
-        return gaps.min(axis=0).sum(), grid[gaps.argmin(axis=0), np.arange(len(self.of.precisions))]
+        angles, width = np.broadcast_to(ANGLE_GRID[:, None], (len(ANGLE_GRID), len(self.of.precisions))), ANGLE_GRID[0]
+        for _ in range(ZOOMS):
+            grid = np.clip(angles / np.sqrt(self.of.precisions), 1e-6 * MAX_STEP_SIZE, 0.99 * MAX_STEP_SIZE)
+            gaps = self._gaps(tf.constant(grid)).numpy()
+            gaps = np.where(np.isfinite(gaps), gaps, np.inf)
+            best = gaps.argmin(axis=0), np.arange(len(self.of.precisions))
+            angles = angles[best] + width * np.linspace(-1.0, 1.0, 41)[:, None]
+            width /= 20.0
+        return gaps[best].sum(), grid[best]
 
 
 def least_hamiltonian(of, schedule: str, settings: Gaussian, alphas=None) -> dict:
@@ -124,13 +131,14 @@ def least_hamiltonian(of, schedule: str, settings: Gaussian, alphas=None) -> dic
     for rest in [*_schedules(form, schedule, settings), *others]:
         found = np.inf, np.zeros(0), rest
         for _ in range(ROUNDS):
-            new = form.minimise(form.best_step_sizes(found[2])[1], found[2])
+            gap, eps = form.best_step_sizes(found[2])
+            new = min((gap, eps, found[2]), form.minimise(eps, found[2]), key=lambda result: result[0])
             if new[0] > found[0] - 1e-6:
                 break
             found = new
         ends.append(found[0])
         best = min(best, found, key=lambda result: result[0])
-    form.minimise(*best[1:])
+    form.best_step_sizes(best[2])  # which leaves the schedule there
     return {
         "gap": best[0],
         "step_sizes": best[1],
