@@ -169,7 +169,7 @@ def page(records, found, preset: Preset) -> str:
         f"cosine from {LEARNING_RATE:g}; {digits.seeds} seeds, each with the same networks and batches for all. No "
         "tempering. Without a metric the flow learns an ε for each dimension; in a metric, one ε; all start near a "
         f"quarter of a turn, ε K = {TURN:g}, in the Fisher metric {FISHER_TURN:g}, and the last column tells how far "
-        "they went from there in so many epochs: it still moves, so each is judged near where it began. The bound is "
+        "they went from there in so many epochs: each is judged not far from where it began. The bound is "
         f"the mean over 297 test digits of {digits.elbo_samples} samples; log p(x) is by annealed importance sampling "
         f"({digits.temperatures} temperatures) on the first {digits.judged}: what it exceeds the bound by is the "
         "posterior's fault, the rest is the decoder's.",
@@ -291,9 +291,7 @@ def _along_k(found, digits) -> str:
     for method in METHODS:
         values = _difference(found, method, high, (method, low))
         mean, half = float(np.mean(values)), t_half_width(values)
-        word = {"more": "rises", "less": "falls"}.get(
-            _told(mean - half, mean + half, 0.0), "moves, not told apart from 0,"
-        )
+        word = {"more": "rises", "less": "falls"}.get(_told(mean - half, mean + half, 0.0), "changes within its error")
         told.append(f"{NAMES[method]} {word} by {mean:+.3f}" + (f" ± {half:.3f}" if math.isfinite(half) else ""))
     return f"From K = {low} to K = {high} the bound of {'; '.join(told)}."
 

@@ -169,10 +169,13 @@ def effective_samples(states, mean, powers=(1, 2)) -> np.ndarray:
         powers: Of z - mean.
     """
     quantities = np.concatenate([(states - mean) ** power for power in powers], axis=-1)
-    return np.array([
-        np.min(tfp.mcmc.effective_sample_size(block, filter_beyond_positive_pairs=True, cross_chain_dims=1))
+    counts = np.array([
+        tfp.mcmc.effective_sample_size(block, filter_beyond_positive_pairs=True, cross_chain_dims=1)
         for block in np.split(quantities, BLOCKS, axis=1)
     ])  # fmt: skip
+    # an antithetic chain's is negative where its autocorrelations sum to nothing: N log10 N at most, as Stan has it
+    most = states[:, :, 0].size / BLOCKS * np.log10(states[:, :, 0].size / BLOCKS)
+    return np.min(np.where((counts > 0.0) & (counts < most), counts, most), axis=-1)
 
 
 def configuration(name: str, sampling: Sampling) -> dict:
