@@ -30,7 +30,8 @@ class FamilyCell(Cell):
     """A member of the family.
 
     Attributes:
-        kind: ``"vae"``, or one of `KINDS`.
+        kind: ``"vae"``, one of `KINDS`, or ``"untied-fixed"`` and ``"untied-free"``, HVAE whose momentum has a learned
+            scale of its own.
         steps: K of HVAE, n of HVI (T = 1), T of UHA and L-MCVAE (n = 1), M L of HMC-VAE, draws of IWAE less one.
         step_size: Initial eps; that of HMC-VAE is in units of the encoder's standard deviations.
         hidden_units: Of HVI's reverse network.
@@ -53,6 +54,9 @@ class FamilyCell(Cell):
         if self.kind.startswith("hvae"):
             tempering = self.kind.removeprefix("hvae-")
             return hvae_tf.HVAE(encoder, decoder, self.steps, tempering=tempering, **options)
+        if self.kind.startswith("untied-"):
+            tempering = self.kind.removeprefix("untied-")
+            return hvae_tf.HVAE(encoder, decoder, self.steps, tempering, momentum_scale="learned", **options)
         if self.kind == "hvi":
             reverse = NetworkReverse((self.hidden_units,), seed=seed)
             del options["step_size_per"]
@@ -75,6 +79,9 @@ def _cell(kind: str, evaluations: int, hidden_units: int) -> FamilyCell:
     labels = {
         "iwae": f"IWAE, {evaluations} draws",
         "hvae-free": f"HVAE, K = {steps}, free tempering",
+        "hvae-fixed": f"HVAE, K = {steps}, fixed tempering",
+        "untied-free": f"HVAE, K = {steps}, free tempering, untied momentum",
+        "untied-fixed": f"HVAE, K = {steps}, fixed tempering, untied momentum",
         "hvae-none": f"HVAE, K = {steps}, no tempering",
         "hvi": f"HVI, n = {steps}, reverse network",
         "uha": f"UHA, T = {steps}",
@@ -109,6 +116,7 @@ _MNIST = FamilyProtocol(
     _BUDGET.hidden_units, _BUDGET.filters,
 )  # fmt: skip
 _BESIDE = {"vae": "vae", "hvae-none-2": "k1-none", "hvae-none-6": "k5-none", "hvae-free-6": "k5-free"}
+_BESIDE |= {"hvae-fixed-2": "k1-fixed"}
 _BESIDE |= {"hvae-none-11": "k10-none", "hvae-free-11": "k10-free", "iwae-5": "iwae5"}
 
 
@@ -132,3 +140,7 @@ PRESETS = {
 # HVI with n = 1, 4, 8 and 16 beside untempered and freely tempered HVAE
 _HVI = family(300, (2, 6), ("hvae-none",)) | family(300, (6,), ("hvae-free",)) | family(300, (2, 5, 9, 17), ("hvi",))
 HVI_PRESET = dataclasses.replace(_mnist(_HVI), names=("hvi-2", "hvi-5", "hvi-9"))
+
+# HVAE whose momentum is not tied to its tempering, beside the same with one that is
+_UNTIED = family(300, (2,), ("hvae-fixed", "untied-fixed")) | family(300, (6,), ("hvae-free", "untied-free"))
+UNTIED_PRESET = _mnist(_UNTIED)
