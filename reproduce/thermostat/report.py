@@ -58,7 +58,7 @@ def page(gaussian, digits, preset: Preset) -> str:
         "grid too, the search covers everything there is, to the width of the grids; with the free scheme the gap is "
         "the best of "
         f"{len(free)} local optima ({_listed(free)}), and another may be better.",
-        "**No search decides the matter.** A flow that keeps volume, dimension by dimension, as every tied HVAE does "
+        "**The matter needs no search.** A flow that keeps volume, dimension by dimension, as every tied HVAE does "
         "with its momentum's first scale counted, takes Σ [√λ − 1 − ½ log λ] at least, whatever K, ε and the schedule "
         "(its entropy is given, and of all laws with that entropy a Gaussian in the posterior's shape is nearest to "
         f"it): **{gaussian['floor']:.2f}** nats here. A thermostat's volume is not given. It can go below this floor; "
