@@ -270,7 +270,7 @@ def heat_map(table, flows, targets) -> bytes:
 
     gaps = np.array([[_colour(table.get((flow, target))) for target in targets] for flow in flows])
     shown = gaps[np.isfinite(gaps)]
-    norm = LogNorm(SHOWN_FROM, max(shown.max(), 10 * SHOWN_FROM))
+    norm = LogNorm(SHOWN_FROM, max(shown.max(initial=0.0), 10 * SHOWN_FROM))
     figure, axes = plt.subplots(
         figsize=(1.6 + 1.25 * len(targets) + 2.2, 1.4 + 0.42 * len(flows)), layout="constrained"
     )

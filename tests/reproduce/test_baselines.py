@@ -18,7 +18,7 @@ from reproduce.judging.presets import Chains
 
 def line(name, bounds, ais, gap=0.0):
     rows = [
-        Row(name, name, seed, np.full(4, a), np.full(2, b), np.full(2, a), gap, 0.0, 1, 2, {}, 1.0, 1, 1)
+        Row(name, name, seed, np.full(4, a), np.full(2, b), np.full(2, a), gap, 0.0, 1, 2, {}, 1)
         for seed, (b, a) in enumerate(zip(bounds, ais, strict=True))
     ]
     bounds, ais = np.array(bounds, float), np.array(ais, float)
