@@ -123,7 +123,7 @@ FLOWS = {
     "fisher-mean": FlowRow(
         "Riemannian, K = 4, Fisher at q0's mean", STEPS + 1, _riemannian(lambda scale: Fisher(at="encoder mean")), True
     ),
-    # at the start a shorter way than the others': on the banana, steps of 0.125 have none for 1 draw in 100
+    # a shorter way at the start: steps of 0.125 leave a draw in a hundred of the banana without a solution
     "fisher-z": FlowRow(
         "Riemannian, K = 4, Fisher at z", STEPS + 1, _riemannian(lambda scale: Fisher(at="z"), 0.2), True
     ),

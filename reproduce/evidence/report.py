@@ -235,7 +235,7 @@ def _legend(table) -> str:
     lines.append(f"- {NONE}: the target does not say what its Fisher information is, which the flow needs.")
     lines.append(
         "- *Gradients* are those of log p. Fisher at q0's mean takes the metric once besides; Fisher at z about ten "
-        "times a step, with its slopes. The planar layers share one set of parameters."
+        "times a step, with its slopes, and starts from shorter steps. The planar layers share one set of parameters."
     )
     return "\n".join(lines)
 

@@ -194,8 +194,8 @@ def _models(findings: Findings) -> list[str]:
             f"not compute. Chains are tuned to an acceptance of {settings['target_acceptance']:g}. Nats per image. "
             f"AIS: T = {judge['chains']['num_temperatures']}, {judge['chains']['num_chains']} chains from the encoder, "
             f"first {min(len(row.ais) for row in findings.rows)} test images. It overstates the NLL in expectation; "
-            "the gap (BDMC's) bounds that and the error of its upper bound together, on images that the model simulates: "
-            "a sign for test images, and no correction of differences. −ELBO and "
+            "the gap (BDMC's) bounds that and the error of its upper bound together, on images that the model "
+            "simulates: a sign for test images, and no correction of differences. −ELBO and "
             f"IS-{judge['importance_samples']} are q0's, on the first "
             f"{min(len(row.nll) for row in findings.rows)}.{limit}"
         )
