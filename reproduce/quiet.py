@@ -7,11 +7,15 @@ while the module is loaded. An exception comes through; what is written there me
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 
 def import_quietly() -> None:
-    """Imports TensorFlow and Keras without a word, and keeps TensorFlow's later notes to errors."""
+    """Imports TensorFlow and Keras without a word, and keeps TensorFlow's later notes to errors.
+
+    What Python warns of is said in one line from then on, without the place in the source.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow says later, on finding no GPU for instance
     if "tensorflow" not in sys.modules:
         with stderr_dropped():
@@ -20,6 +24,7 @@ def import_quietly() -> None:
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # it takes the graphs of several models for one that is traced again and again
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
-"""What ties HVAE's momentum to its tempering costs: section 4.1's model with a momentum scale of its own.
+"""What ties HVAE's momentum to its tempering costs: a momentum scale of its own, on section 4.1's model and on MNIST.
 
-    python reproduce/untied.py                   some minutes on two cores
+    python reproduce/untied.py                   section 4.1's model, some minutes on two cores
     python reproduce/untied.py --iterations 300  a first look
+    python reproduce/untied.py --preset budget   MNIST: K = 1 and 5, by the protocol of Table 1's budget preset
 
-Reads the records of Figure 1 for the lines of the paper, and trains the others on the same data by the same protocol.
-Writes report.md, a table as CSV and a figure, all at the end; each call does all of it.
+Without a preset it reads the records of Figure 1 for the lines of the paper, and trains the others on the same data by
+the same protocol; it writes report.md, a table as CSV and a figure, all at the end, and each call does all of it. The
+preset works like make: what has a record is not done again, what was stopped goes on.
 """
 
 import argparse
@@ -16,25 +18,51 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, folder, integers, leave, make_parser, positive  # noqa: E402
+from reproduce.family.cells import UNTIED_PRESET  # noqa: E402
 from reproduce.gaussian.configs import PRESETS  # noqa: E402
+from reproduce.judged.command import (  # noqa: E402
+    add_arguments,
+    add_table1_arguments,
+    report_after,
+    settle,
+    train_missing,
+)
+
+RESULTS = ROOT / "results" / "untied"
+GAUSSIAN_OPTIONS = ("dims", "iterations", "quiet")
 
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__)
     add = parser.add_argument
+    add("--preset", choices=("gaussian", "budget"), default="gaussian", help="what is done (default: gaussian)")
+    gaussian = parser.add_argument_group("gaussian")
+    add = gaussian.add_argument
     add("--dims", type=integers("sizes d", 1), metavar="D,D,...", help="sizes of the problem (default: 1,3,11,51)")
     add("--iterations", type=positive, metavar="N", help="of each training (default: the paper's, 30000)")
     add("--figure1", type=folder, default=ROOT / "results" / "figure1", metavar="DIR", help="records of Figure 1")
-    add(
-        "--out",
-        type=folder,
-        default=ROOT / "results" / "untied",
-        metavar="DIR",
-        help="folder (default: results/untied)",
-    )
-    add("--quiet", action="store_true", help="say nothing of how far it is")
-    return parser.parse_args(argv)
+    add("--quiet", action="store_true", default=None, help="say nothing of how far it is")
+    add_arguments(parser.add_argument_group("budget"), UNTIED_PRESET.cells, RESULTS)
+    add_table1_arguments(parser)
+    args = parser.parse_args(argv)
+    given = [name for name in GAUSSIAN_OPTIONS if getattr(args, name) is not None]
+    if args.preset == "budget" and given:
+        parser.error(f"--{given[0]}: belongs to the Gaussian model, not to --preset budget")
+    if args.preset == "gaussian":
+        args.out = args.out or RESULTS
+    settle(args, UNTIED_PRESET, RESULTS)
+    return args
+
+
+def make_table(args) -> int:
+    """Trains and judges what is missing, then writes the report; gives the exit status."""
+    from reproduce.family.report import write_report
+
+    def write():
+        return write_report(args.out, args.settings, args.table1, args.judge, "untied.py")
+
+    return report_after(args, train_missing, write)
 
 
 def work(args) -> int:
@@ -69,7 +97,10 @@ def make_report(args) -> int:
 
 def main(argv=None) -> int:
     """The command; gives its exit status."""
-    return answer(work, parse(argv), "nothing was written")
+    args = parse(argv)
+    if args.preset == "budget":
+        return answer(make_table, args)
+    return answer(work, args, "nothing was written")
 
 
 if __name__ == "__main__":

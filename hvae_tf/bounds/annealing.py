@@ -54,9 +54,13 @@ class AISResult(NamedTuple):
 class Bounds(NamedTuple):
     """Both bounds on log p(x) of simulated data, for each member of a batch.
 
+    All reverse chains of a member start from one exact draw, so the standard errors of `upper` and `gap` are those at
+    that draw, between chains: too small for a single member. Over members, with a draw each, take the spread of the
+    values, as in ``gap.value.std() / sqrt(B)``.
+
     Attributes:
         lower: `Estimate` of ``[...]``, from forward chains.
-        upper: `Estimate` of ``[...]``, from reverse chains.
+        upper: `Estimate` of ``[...]``, from reverse chains, given where they start.
         gap: `Estimate` of ``[...]``, upper - lower; >= 0 in expectation, and no less than both errors together.
     """
 
@@ -122,7 +126,8 @@ def reverse_ais(
         num_leapfrog_steps: See `ais`.
 
     Returns:
-        `AISResult`, with E[w] = 1/p(x) and the upper bound as its estimate.
+        `AISResult`, with E[w] = 1/p(x) and the upper bound as its estimate. Its standard error is that between chains
+        that share `z_exact`; what another draw would change is not in it.
 
     Raises:
         ValueError: If an argument is out of its range.

@@ -188,18 +188,8 @@ class AcceptRejectFlow(Flow):
             "step_size": self._initial_step_size.tolist(),
             "max_step_size": self.max_step_size,
             "step_size_per": self.step_size_per,
-            "temperatures": keras.saving.serialize_keras_object(self.temperatures),
-            "adjoint": keras.saving.serialize_keras_object(self.adjoint),
+            **self._configurations_of("temperatures", "adjoint"),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        parts = {
-            part: keras.saving.deserialize_keras_object(config[part])
-            for part in ("temperatures", "adjoint")
-            if isinstance(config.get(part), dict)
-        }
-        return cls(**config | parts)
 
 
 def _decided(state: BridgedState, proposal: BridgedState, b, uniform) -> Move:

@@ -99,4 +99,4 @@ class AnnealedFlow(StochasticFlow):
         config = super().get_config()
         config["num_temperatures"] = config.pop("num_transitions")
         config["refreshment"] = config.pop("momentum")
-        return config | {"temperatures": keras.saving.serialize_keras_object(self.temperatures)}
+        return config | self._configurations_of("temperatures")

@@ -110,10 +110,3 @@ class BijectorFlow(Flow):
                 )
             bijectors = keras.saving.serialize_keras_object(bijectors)
         return super().get_config() | {"bijectors": bijectors, "amortised": self.amortised, **self._options}
-
-    @classmethod
-    def from_config(cls, config):
-        bijectors = config["bijectors"]
-        if isinstance(bijectors, dict):
-            bijectors = keras.saving.deserialize_keras_object(bijectors)
-        return cls(**config | {"bijectors": bijectors})

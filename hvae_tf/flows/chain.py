@@ -208,21 +208,11 @@ class StochasticFlow(Flow):
         return {"step_sizes": self.step_sizes}
 
     def get_config(self) -> dict[str, Any]:
-        parts = ("momentum", "reverse", "integrator", "adjoint")
         return super().get_config() | {
             "num_transitions": self.num_transitions,
             "num_leapfrog_steps": self.num_leapfrog_steps,
             "step_size": self._initial_step_size.tolist(),
             "max_step_size": self.max_step_size,
             "step_size_per": self.step_size_per,
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts},
+            **self._configurations_of("momentum", "reverse", "integrator", "adjoint"),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        parts = {
-            name: keras.saving.deserialize_keras_object(value)
-            for name, value in config.items()
-            if isinstance(value, dict) and "class_name" in value
-        }
-        return cls(**config | parts)

@@ -115,10 +115,19 @@ class Flow(tf.Module, abc.ABC):
         """The constructor's arguments as JSON can hold them."""
         return {"event_size": self.event_size, "dtype": self.dtype.name}
 
+    def _configurations_of(self, *parts: str) -> dict[str, Any]:
+        """For `get_config`: what Keras saves of these attributes, objects with configurations of their own."""
+        return {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts}
+
     @classmethod
     def from_config(cls, config):
-        """The flow of this configuration, with new variables."""
-        return cls(**config)
+        """The flow of this configuration, with new variables; what Keras saved of its parts is made anew."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(value)
+            for name, value in config.items()
+            if isinstance(value, dict) and "class_name" in value
+        }
+        return cls(**config | parts)
 
 
 @keras.saving.register_keras_serializable("hvae_tf")

@@ -24,7 +24,6 @@ from hvae_tf.targets.target import Target
 
 STEP_SIZE_PER = ("flow", "step")
 MOMENTUM_SCALES = ("tied", "learned")
-PARTS = ("tempering", "integrator", "adjoint")
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -233,14 +232,5 @@ class HamiltonianFlow(Flow):
             "momentum_scale": self.momentum_scale,
             "shift": self.shift,
             "batch_shape": list(self.batch_shape),
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
+            **self._configurations_of("tempering", "integrator", "adjoint"),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        parts = {
-            part: keras.saving.deserialize_keras_object(config[part])
-            for part in PARTS
-            if isinstance(config.get(part), dict)
-        }
-        return cls(**config | parts)

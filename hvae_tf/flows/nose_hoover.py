@@ -26,7 +26,6 @@ from hvae_tf.flows.step_size import check_max_step_size, logit_step_size_variabl
 from hvae_tf.targets.target import Target
 
 STEP_SIZE_PER = ("flow", "step")
-PARTS = ("tempering", "adjoint")
 
 
 @keras.saving.register_keras_serializable("hvae_tf")
@@ -196,14 +195,5 @@ class NoseHooverFlow(Flow):
             "step_size": self._initial_step_size.tolist(),
             "max_step_size": self.max_step_size,
             "step_size_per": self.step_size_per,
-            **{part: keras.saving.serialize_keras_object(getattr(self, part)) for part in PARTS},
+            **self._configurations_of("tempering", "adjoint"),
         }
-
-    @classmethod
-    def from_config(cls, config):
-        parts = {
-            part: keras.saving.deserialize_keras_object(config[part])
-            for part in PARTS
-            if isinstance(config.get(part), dict)
-        }
-        return cls(**config | parts)

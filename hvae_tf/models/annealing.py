@@ -145,7 +145,10 @@ class Annealing(ModelParts):
             forward.append(both[0])
             reverse.append(both[1])
             bar.add(1)
-        return bidirectional_bounds(_joined(forward), _joined(reverse))
+        found = bidirectional_bounds(_joined(forward), _joined(reverse))
+        if num_chains > 1:
+            warn_of_few_chains(found.gap.effective_sample_size)
+        return found
 
     def _annealed(self, data, start, settings, seed, z_exact=None):
         """The forward chains of a batch, or, from exact posterior draws, forward and reverse chains."""

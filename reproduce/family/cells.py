@@ -30,7 +30,8 @@ class FamilyCell(Cell):
     """A member of the family.
 
     Attributes:
-        kind: ``"vae"``, or one of `KINDS`.
+        kind: ``"vae"``, one of `KINDS`, or ``"untied-fixed"`` and ``"untied-free"``, HVAE whose momentum has a learned
+            scale of its own.
         steps: K of HVAE, n of HVI (T = 1), T of UHA and L-MCVAE (n = 1), M L of HMC-VAE, draws of IWAE less one.
         step_size: Initial eps; that of HMC-VAE is in units of the encoder's standard deviations.
         hidden_units: Of HVI's reverse network.
@@ -53,6 +54,9 @@ class FamilyCell(Cell):
         if self.kind.startswith("hvae"):
             tempering = self.kind.removeprefix("hvae-")
             return hvae_tf.HVAE(encoder, decoder, self.steps, tempering=tempering, **options)
+        if self.kind.startswith("untied-"):
+            tempering = self.kind.removeprefix("untied-")
+            return hvae_tf.HVAE(encoder, decoder, self.steps, tempering, momentum_scale="learned", **options)
         if self.kind == "hvi":
             reverse = NetworkReverse((self.hidden_units,), seed=seed)
             del options["step_size_per"]
@@ -75,6 +79,9 @@ def _cell(kind: str, evaluations: int, hidden_units: int) -> FamilyCell:
     labels = {
         "iwae": f"IWAE, {evaluations} draws",
         "hvae-free": f"HVAE, K = {steps}, free tempering",
+        "hvae-fixed": f"HVAE, K = {steps}, fixed tempering",
+        "untied-free": f"HVAE, K = {steps}, free tempering, untied momentum",
+        "untied-fixed": f"HVAE, K = {steps}, fixed tempering, untied momentum",
         "hvae-none": f"HVAE, K = {steps}, no tempering",
         "hvi": f"HVI, n = {steps}, reverse network",
         "uha": f"UHA, T = {steps}",
@@ -110,6 +117,7 @@ _MNIST = FamilyProtocol(
 )  # fmt: skip
 _BESIDE = {"vae": "vae", "hvae-none-2": "k1-none", "hvae-none-6": "k5-none", "hvae-free-6": "k5-free"}
 _BESIDE |= {"hvae-free-2": "k1-fixed"}  # which are one at K = 1
+_BESIDE |= {"hvae-fixed-2": "k1-fixed"}
 _BESIDE |= {"hvae-none-11": "k10-none", "hvae-free-11": "k10-free", "iwae-5": "iwae5"}
 
 
@@ -135,3 +143,7 @@ _HVI = family(300, (2, 5, 6, 9), ("hvae-none", "hvae-free")) | family(300, (2, 5
 _HVI = dict(sorted(_HVI.items(), key=lambda item: item[1].evaluations))
 HVI_PRESET = _mnist(_HVI)
 HVI_PRESET = dataclasses.replace(HVI_PRESET, names=tuple(name for name in HVI_PRESET.names if name != "hvi-17"))
+
+# HVAE whose momentum is not tied to its tempering, beside the same with one that is
+_UNTIED = family(300, (2,), ("hvae-fixed", "untied-fixed")) | family(300, (6,), ("hvae-free", "untied-free"))
+UNTIED_PRESET = _mnist(_UNTIED)

@@ -14,7 +14,14 @@ from hvae_tf.densities import standard_normal_log_prob
 from tests.catalogue import CATALOGUE, make
 
 SIZE, DRAWS = 3, 20_000
-FLOWS = ("identity", "planar-K2", "hamiltonian-none-K1-flow", "hamiltonian-free-K2-step", "stretched", "amortised")
+FLOWS = (
+    "identity", "planar-K2", "hamiltonian-none-K1-flow", "hamiltonian-free-K2-step", "stretched", "amortised",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("hvi-network-T2-n2", "iaf", "annealed-uha-standard-T2-n2", "annealed-ldvi-score-T2-n1",
+                     "riemannian-dense", "nose-hoover")
+    ),
+)  # fmt: skip
 MEAN, SD = np.array([0.4, -0.2, 0.1]), np.array([0.8, 1.1, 0.6])
 FACTOR = np.diag(SD) + np.array([[0, 0, 0], [0.5, 0, 0], [-0.3, 0.2, 0]])
 DIRECTIONS = np.random.default_rng(9).normal(size=(4, SIZE))

@@ -1,8 +1,10 @@
 """A model's judge, on a linear-Gaussian decoder for which log p(x) is known; in float64."""
 
+import keras
 import numpy as np
 import pytest
 
+from hvae_tf import HMCVAE, HVI, IWAE, UHA, dense_encoder
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.vae import VAE
 from tests.models.test_objectives import linear_gaussian
@@ -66,12 +68,52 @@ def test_results_are_functions_of_the_seed_and_batches_have_noise_of_their_own(m
     assert not np.any(first == other)
 
 
-def test_only_the_decoder_is_judged(rough, seed):
-    """From the prior, a flow beside the decoder changes nothing."""
-    x = rough.x[:3]
-    plain, flowing = rough.model(VAE), rough.model(HVAE, 2, "fixed", step_size=0.3)
-    a, b = (model.annealed_log_likelihood(x, "prior", seed=seed, **SHORT).log_weights for model in (plain, flowing))
+JUDGED = {
+    "hvae": (HVAE, (2, "fixed"), {"step_size": 0.3}),
+    "iwae": (IWAE, (), {"num_samples": 3}),
+    "hvi": (HVI, (1, 2), {}),
+    "uha": (UHA, (2,), {}),
+    "hmc-vae": (HMCVAE, (2, 3), {"shear": False}),
+}
+
+
+@pytest.mark.parametrize("start", ["encoder", "prior"])
+@pytest.mark.parametrize("name", JUDGED)
+def test_only_the_decoder_is_judged(name, start, rough, model, seed):
+    """Whatever stands beside decoder and encoder changes nothing."""
+    kind, arguments, options = JUDGED[name]
+    other = rough.model(kind, *arguments, **options)
+    a, b = (m.annealed_log_likelihood(rough.x[:3], start, seed=seed, **SHORT).log_weights for m in (model, other))
     np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_few_chains_are_told(rough, seed):
+    """By both methods, where one chain of a few carries all the weight: a q0 that is far off, two temperatures."""
+    far = linear_gaussian(seed, shift=4.0, stretch=0.2).model(VAE)
+    short = SHORT | {"num_temperatures": 2}
+    with pytest.warns(RuntimeWarning, match="fewer than 2 chains carry the weight"):
+        far.annealed_log_likelihood(rough.x, **short)
+    with pytest.warns(RuntimeWarning, match="fewer than 2 chains carry the weight"):
+        far.bdmc(20, **short)
+
+
+def test_whole_numbers_are_judged_too(seed, z_score):
+    """A categorical likelihood, l = 1: the mean weight is the integral over z."""
+    encoder = dense_encoder((3,), latent_size=1, hidden_units=(4,), dtype="float64")
+    rng = np.random.default_rng(seed)
+    z = keras.Input([1], dtype="float64")
+    decoder = keras.Model(z, keras.layers.Dense(3 * 4, dtype="float64")(z))
+    decoder.set_weights([rng.normal(size=weight.shape) for weight in decoder.get_weights()])
+    model = VAE(encoder, decoder, likelihood="categorical", dtype="float64")
+    grid = np.linspace(-9.0, 9.0, 3001)[:, None]
+    x = np.array([[0.0, 3.0, 1.0]])
+    logits = np.reshape(decoder(grid), [-1, 3, 4])
+    log_p = np.sum(logits[:, range(3), x[0].astype(int)] - np.log(np.sum(np.exp(logits), axis=-1)), axis=-1)
+    exact = np.log(np.sum(np.exp(log_p - 0.5 * grid[:, 0] ** 2)) * (grid[1, 0] - grid[0, 0]) / np.sqrt(2.0 * np.pi))
+    found = model.annealed_log_likelihood(np.repeat(x, 2000, axis=0), seed=seed, batch_size=2000, **SHORT)
+    weights = np.exp(found.log_weights.ravel() - exact)
+    assert z_score(weights, 1.0) < 5.0
+    assert z_score(weights, 1.05) > 5.0  # and would see five per cent
 
 
 def test_progress_is_shown_where_asked_for(model, rough, capsys):

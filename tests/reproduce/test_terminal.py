@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from reproduce import cli, progress
 from reproduce.configs import TABLE1_CELLS
 from reproduce.gaussian.configs import LINES
 from reproduce.progress import Display, Stages, clock, shortened
+from reproduce.quiet import import_quietly
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SCRIPTS = ("figure1_gaussian", "table1", "judge", "hvi", "vae_derivation", "path_gradient", "choose_schedule")
+COMMANDS = [path.stem for path in ROOT.glob("reproduce/*.py") if "make_parser(__doc__)" in path.read_text()]
 NOISE = re.compile(r"\d{4} \d\d:\d\d:\d\d|absl|oneDNN|cuda|Warning|Traceback")
 
 
@@ -45,10 +47,17 @@ def terminal(monkeypatch):
     os.close(ours)
 
 
+def test_what_python_warns_of_is_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+    import_quietly()
+    text = warnings.formatwarning("the posterior has collapsed", UserWarning, "somewhere.py", 3, "line = code()")
+    assert text == "warning: the posterior has collapsed\n"
+
+
 # ---------------------------------------------------------------------------------------------------------------- help
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", COMMANDS)
 def test_help_is_wrapped_at_words(script, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):

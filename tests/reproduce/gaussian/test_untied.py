@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from hvae_tf import dense_decoder, dense_encoder
 from reproduce import untied as script
+from reproduce.family.cells import UNTIED_PRESET
 from reproduce.gaussian.configs import PRESETS
 from reproduce.gaussian.problem import make_group
 from reproduce.gaussian.trainer import Trainer
@@ -59,3 +61,20 @@ def test_records_that_are_missing_are_said(tmp_path, capsys):
     (tmp_path / "bad.json").write_text("{")
     assert script.main(["--figure1", str(tmp_path), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_preset_has_the_tied_and_the_untied_of_each():
+    preset = UNTIED_PRESET
+    assert preset.names == ("untied-fixed-2", "untied-free-6")
+    assert preset.beside == {"vae": "vae", "hvae-fixed-2": "k1-fixed", "hvae-free-6": "k5-free"}
+    sizes = {"event_shape": (5,), "latent_size": 2, "hidden_units": (3,)}
+    for name in preset.names:
+        model = preset.cells[name].make(dense_encoder(**sizes), dense_decoder(**sizes), preset.protocol, 0)
+        assert model.flow.momentum_scale == "learned"
+        assert model.flow.num_leapfrog_steps + 1 == preset.cells[name].evaluations
+
+
+def test_options_of_the_other_half_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        script.main(["--preset", "budget", "--dims", "3"])
+    assert "--dims: belongs to the Gaussian model" in capsys.readouterr().err
