@@ -103,7 +103,8 @@ def test_those_not_told_apart_are_nearest_together():
     records = [
         made_up("iaf-2", "banana", 0.030, 0.004), made_up("hvi-network", "banana", 0.038, 0.004),
         made_up("uha-4", "banana", 0.045, 0.004), made_up("fisher-z", "banana", 0.2, 0.004),
-        made_up("iaf-2", "modes", 0.05),
+        made_up("iaf-2", "modes", 0.05), made_up("planar-8", "modes", 0.04, seed=1),
+        made_up("planar-8", "modes", 0.10, seed=2),
     ]  # fmt: skip
     text = report(records)["report.md"]
     line = next(line for line in text.splitlines() if line.startswith("| banana, l = 2 | inverse"))
@@ -112,6 +113,8 @@ def test_those_not_told_apart_are_nearest_together():
         "UHA, T = 4",
         "0.0450 ± 0.0040 |",
     ]
+    line = next(line for line in text.splitlines() if line.startswith("| two unit Gaussians"))
+    assert "planar, 8 layers 0.0700" in line.split(" | ")[1]  # its trainings differ by more than its draws
     fisher = next(line for line in text.splitlines() if line.startswith("| Riemannian, K = 4, Fisher at z"))
     assert fisher.endswith("| 0.2000 ± 0.0040 | – |")  # banana has a Fisher information, the modes say of none
 
