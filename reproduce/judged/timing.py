@@ -79,7 +79,7 @@ def _step(preset: Preset, name: str, data) -> Callable[[], None]:
         preset = dataclasses.replace(preset, protocol=dataclasses.replace(preset.protocol, warm_up_steps=0))
     batches = TrainBatches(data, preset.protocol.batch_size, 0)
     model = build(Run(name, 0), preset, data, preset.protocol.max_epochs * batches.steps_per_epoch)
-    model.fit(batches.dataset(0, 2), verbose=0)
+    model.fit(batches.dataset(0, 2), shuffle=False, verbose=0)
     batch = iter(batches.dataset(0, 1).cache().repeat())
     return lambda: model.train_function(batch)
 
