@@ -134,7 +134,7 @@ def page(found: Found, cells, script: str) -> str:
             line.rows[0].label, cells[line.name].evaluations, len(line.rows), over_seeds(line.neg_bound),
             over_seeds([float(np.mean(row.nll)) for row in line.rows]), over_seeds(line.ais),
             over_seeds(line.slack), fixed(float(np.mean([row.gap for row in line.rows])), 3), _units(line.rows),
-            *([found.times.get(line.name, "")] if found.times else []),
+            *([found.times.get(line.name, "1" if line.name == BASE else "")] if found.times else []),
         ) for line in lines
     ]  # fmt: skip
     row = lines[0].rows[0]
@@ -166,8 +166,8 @@ def page(found: Found, cells, script: str) -> str:
 
 def _times() -> str:
     return (
-        "Time is processor time of a training step over the VAE's: the median over rounds in which the cells take "
-        f"turns, {STEPS} steps each, and in brackets the smallest and the largest."
+        "Time is processor time of a training step over the VAE's, timed before it: the median over rounds in which "
+        f"the cells take turns, {STEPS} steps each, and in brackets their quartiles."
     )
 
 

@@ -1,7 +1,7 @@
 """What a training step of each cell costs beside the VAE's, timed in turn in one process; a record of its own.
 
-Seconds of the trainings themselves do not compare: each had whatever the machine left it. Here cells take turns, round
-by round, and processor time is counted instead of the clock's.
+Seconds of the trainings themselves do not compare: each had whatever the machine left it. Here every round of a cell
+follows one of the VAE, cells take turns, and processor time is counted instead of the clock's.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from reproduce.judged.protocol import Preset, Run
 
 NAME = "times"
 BASE = "vae"
-ROUNDS = 5
+ROUNDS = 25
 STEPS = 24  # a round and cell: an epoch of the digits
 
 
@@ -26,16 +26,16 @@ class Ratio(NamedTuple):
 
     Attributes:
         median: Over rounds.
-        smallest: Over rounds.
-        largest: Over rounds.
+        lower: Their first quartile.
+        upper: The third.
     """
 
     median: float
-    smallest: float
-    largest: float
+    lower: float
+    upper: float
 
     def __str__(self):
-        return f"{self.median:.1f} ({self.smallest:.1f} to {self.largest:.1f})"
+        return f"{self.median:.1f} ({self.lower:.1f} to {self.upper:.1f})"
 
 
 def configuration(preset: Preset, cells: Iterable[str]) -> dict:
@@ -54,15 +54,17 @@ def make_times(preset: Preset, cells: Iterable[str], data, folder: Path, say: Ca
         folder: Of all results.
         say: Hears of every round.
     """
-    names = list(dict.fromkeys((BASE, *cells)))
+    names = [name for name in dict.fromkeys(cells) if name != BASE]
+    base = _step(preset, BASE, data)
     steps = {name: _step(preset, name, data) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, dict[str, list[float]]] = {name: {"base": [], "own": []} for name in names}
     for number in range(1, ROUNDS + 1):
         for name, step in steps.items():
-            began = time.process_time()
-            for _ in range(STEPS):
-                step()
-            seconds[name].append((time.process_time() - began) / STEPS)
+            for label, timed in (("base", base), ("own", step)):
+                began = time.process_time()
+                for _ in range(STEPS):
+                    timed()
+                seconds[name][label].append((time.process_time() - began) / STEPS)
         say(f"timed, round {number} of {ROUNDS}")
     RunStore(folder / NAME).write(make_record(
         NAME, configuration=configuration(preset, names), seed=0, data_fingerprint=data.fingerprint, history={},
@@ -94,6 +96,5 @@ def read_times(folder: Path) -> dict[str, Ratio]:
     if not store.path(NAME).exists():
         return {}
     seconds = store.read(NAME)["results"]["processor_seconds_per_step"]
-    base = np.array(seconds[BASE])
-    ratios = {name: np.array(values) / base for name, values in seconds.items()}
-    return {name: Ratio(float(np.median(r)), float(r.min()), float(r.max())) for name, r in ratios.items()}
+    ratios = {name: np.divide(of["own"], of["base"]) for name, of in seconds.items()}
+    return {name: Ratio(*(float(q) for q in np.quantile(r, (0.5, 0.25, 0.75)))) for name, r in ratios.items()}

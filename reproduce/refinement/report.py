@@ -170,7 +170,7 @@ def _cost(cells, times) -> str:
     ]
     timed = (
         f". A training step takes so much of the VAE's processor time (the median over rounds in which the cells take "
-        f"turns, the smallest and the largest): {'; '.join(words)}"
+        f"turns, and quartiles): {'; '.join(words)}"
     )
     return (
         "M L + 1 evaluations of the decoder with their gradient in z and one in θ for each training image, where a VAE "

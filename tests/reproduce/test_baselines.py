@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import hvae_tf
-from hvae_tf.runs import RecordError
+from hvae_tf.runs import RecordError, RunStore, make_record
 from reproduce import baselines
 from reproduce.family import cells
 from reproduce.family.bounds import bound
 from reproduce.family.gains import Line, Part, gain, together, told
 from reproduce.family.report import read_found
+from reproduce.judged import timing
 from reproduce.judged.findings import Row
 from reproduce.judging.presets import Chains
 
@@ -99,6 +100,19 @@ def test_cells_of_one_number_of_evaluations_cost_that_number():
         assert steps <= found
     trained = {*cells.HVI_PRESET.names, *cells.HVI_PRESET.beside}
     assert {f"{kind}-{n}" for kind in ("hvi", "hvae-none", "hvae-free") for n in (2, 5, 9)} <= trained
+
+
+def test_times_are_ratios_round_by_round(tmp_path):
+    """A slow round of all cells is no slower cell."""
+    assert timing.read_times(tmp_path) == {}
+    seconds = {"hvi-6": {"base": [1.0, 4.0, 1.0], "own": [3.0, 12.0, 3.2]}}
+    RunStore(tmp_path / "times").write(make_record(
+        "times", configuration={}, seed=0, data_fingerprint="0", history={}, wall_seconds=0.0,
+        results={"processor_seconds_per_step": seconds},
+    ))  # fmt: skip
+    found = timing.read_times(tmp_path)["hvi-6"]
+    assert found == pytest.approx((3.0, 3.0, 3.1))
+    assert str(found) == "3.0 (3.0 to 3.1)"
 
 
 def test_nothing_on_record_is_an_error(tmp_path):
