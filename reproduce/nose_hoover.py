@@ -42,6 +42,10 @@ def make_records(done, preset) -> None:
     settings = preset.gaussian
     done("gaussian", gaussian.configuration(settings), settings.seed, lambda: gaussian.compare(settings, print))
     done(
+        "gaussian-least", gaussian.configuration(settings, "gaussian-least"), settings.seed,
+        lambda: gaussian.least_of_all(settings, print),
+    )  # fmt: skip
+    done(
         "gaussian-hvae", gaussian.configuration(settings, "gaussian-hvae"), settings.seed,
         lambda: gaussian.train_hamiltonian(settings, print),
     )  # fmt: skip

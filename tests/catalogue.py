@@ -280,7 +280,7 @@ CATALOGUE: dict[str, Row] = {
             | REVERSE_VARIABLES[reverse],
             repeats=False,
             network=reverse == "score",
-            planted=None if reverse == "score" else expected_for_sampled,  # its weights would be too wild
+            planted=None if reverse == "score" else expected_for_sampled,  # see tests/bounds/test_evidence.py
         )
         for title, reverse, T, n, options in (
             ("langevin", "standard", 1, 1, {"refreshment": 0.0, "temperatures": "learned", "adjoint": "checkpoint"}),

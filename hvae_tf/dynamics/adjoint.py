@@ -101,7 +101,7 @@ class _Recomputing(Adjoint):
         structure = tuple(start), parameters
         inputs = tf.nest.flatten(structure)
         # automatic differentiation would stop at this function: what the target is made of is given to it as well
-        captured = _differentiable_captures(target, integrator, *structure)
+        captured = differentiable_captures(target, integrator, *structure)
 
         @tf.custom_gradient
         def run(*tensors):
@@ -318,13 +318,17 @@ def _count_steps(parameters) -> int:
     return counts.pop()
 
 
-def _differentiable_captures(target, integrator, start, parameters):
-    """The tensors from outside, such as images or weights, that the target's evaluations or the steps depend on."""
+def differentiable_captures(target, integrator, start, parameters):
+    """The tensors from outside, such as images or weights, that the target's evaluations or the steps depend on.
+
+    The parameters are stacked, as `Adjoint.scan` takes them, or a list of one nest for each step.
+    """
 
     def init_and_step(start, parameters):
         return integrator.step(target, integrator.init(target, *start), parameters)
 
-    traced = tf.function(init_and_step, autograph=False).get_concrete_function(specs(start), specs(parameters, axes=1))
+    of_step = specs(parameters[0]) if isinstance(parameters, list) else specs(parameters, axes=1)
+    traced = tf.function(init_and_step, autograph=False).get_concrete_function(specs(tuple(start)), of_step)
     return [tensor for tensor in traced.captured_inputs if tensor.dtype.is_floating or tensor.dtype.is_complex]
 
 

@@ -14,6 +14,10 @@ probabilities, the gradient of E log w is
 the first term at decisions that are held, the baseline the mean of the other draws (leave one out). Here the second
 term is in `log_ratio`, as a term whose value is zero; so any mean of log weights, such as an ELBO, has the right
 gradient, and what is not linear in them, such as the bound of `IWAE`, has not.
+
+A proposal whose energy is not finite is rejected, and takes no part in any gradient, be it of the flow's parameters, of
+q0's, or of what the target is made of, such as a decoder: `hvae_tf.dynamics.guarded`. What is not guarded is the point
+where a chain stands: a log p(x, z_0) without a finite value or gradient makes both NaN, as in every flow.
 """
 
 from typing import Any, NamedTuple
@@ -23,8 +27,9 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.dynamics.adjoint import Adjoint, Reversible, get_adjoint
+from hvae_tf.dynamics.adjoint import Adjoint, Reversible, differentiable_captures, get_adjoint
 from hvae_tf.dynamics.bridged_step import BridgedState, BridgedStep
+from hvae_tf.dynamics.guarded import guarded_scan
 from hvae_tf.dynamics.integrator import Onwards
 from hvae_tf.dynamics.leapfrog import Leapfrog
 from hvae_tf.dynamics.metropolis import kinetic_energy
@@ -158,12 +163,17 @@ class AcceptRejectFlow(Flow):
         start = state = integrator.init(bridge, z, tf.zeros_like(z))
         onwards = Onwards(integrator, BridgedState)
         eps = tf.unstack(tf.broadcast_to(self.step_sizes, (self.num_temperatures, self.event_size)))
-        found = []
+        found: list[Move] = []
+        captured = None
         for t, b in enumerate(tf.unstack(self.temperatures())):
             state = state._replace(rho=noise["momenta"][t])
             steps = [(eps[t], b)] * self.num_leapfrog_steps
+            if captured is None:  # the same for all moves
+                captured = differentiable_captures(bridge, onwards, tuple(state), steps)
             # the evaluation at z_{t-1} goes with the state: T n + 1 in all
-            proposal = self.adjoint.scan(bridge, onwards, tuple(state), steps)
+            proposal = guarded_scan(
+                self.adjoint, bridge, onwards, tuple(state), steps, captured=captured, at_rest=_at_rest
+            )
             found.append(_decided(state, proposal, b, noise["uniforms"][t]))
             state = found[-1].state
         return start, found
@@ -192,13 +202,21 @@ class AcceptRejectFlow(Flow):
         }
 
 
+def _at_rest(steps, lost):
+    """The steps' (eps, b) with an eps of zero where samples are lost."""
+    return [(tf.where(lost[..., None], tf.zeros_like(eps), eps), b) for eps, b in steps]
+
+
 def _decided(state: BridgedState, proposal: BridgedState, b, uniform) -> Move:
     """Accepts each proposal or not; one whose energy is not finite is rejected."""
-    current, proposed = (
-        point.log_joint - kinetic_energy(point.rho) for point in (state.at(b), proposal.at(b))
-    )  # -H and -H'
-    difference = proposed - current
-    sound = tf.math.is_finite(difference)
+    parts = [tf.stop_gradient(part) for part in proposal]
+    sound = tf.math.is_finite(_minus_energy(BridgedState(*parts), b) - tf.stop_gradient(_minus_energy(state, b)))
+    for part in parts:
+        finite = tf.math.is_finite(part)
+        sound &= tf.reduce_all(finite, axis=-1) if part.shape.rank > sound.shape.rank else finite
+    # where it is not, another number stands in its place before anything is made of it
+    proposal = _chosen(sound, proposal, state)
+    difference = _minus_energy(proposal, b) - _minus_energy(state, b)
     never = tf.constant(-float("inf"), difference.dtype)
     log_acceptance = tf.where(sound, tf.minimum(difference, 0.0), never)
     accepted = tf.math.log(uniform) < log_acceptance
@@ -206,8 +224,19 @@ def _decided(state: BridgedState, proposal: BridgedState, b, uniform) -> Move:
     harmless = tf.where(accepted | ~sound, -tf.ones_like(difference), log_acceptance)
     log_rejection = tf.math.log(-tf.math.expm1(harmless))
     log_decision = tf.where(accepted, log_acceptance, tf.where(sound, log_rejection, tf.zeros_like(difference)))
+    return Move(_chosen(accepted, proposal, state), log_acceptance, accepted, log_decision)
 
-    def choose(new, old):
-        return tf.where(accepted[(..., *[None] * (new.shape.rank - accepted.shape.rank))], new, old)
 
-    return Move(tf.nest.map_structure(choose, proposal, state), log_acceptance, accepted, log_decision)
+def _minus_energy(state: BridgedState, b) -> tf.Tensor:
+    """-H on pi_b, ``[...]``."""
+    point = state.at(b)
+    return point.log_joint - kinetic_energy(point.rho)
+
+
+def _chosen(condition, new: BridgedState, old: BridgedState) -> BridgedState:
+    """Sample by sample the new state where the condition ``[...]`` holds, else the old one."""
+
+    def choose(one, other):
+        return tf.where(condition[(..., *[None] * (one.shape.rank - condition.shape.rank))], one, other)
+
+    return tf.nest.map_structure(choose, new, old)

@@ -40,8 +40,8 @@ def _csv(head, rows) -> str:
 def gaps_csv(results: Results) -> str:
     """One row for each closed-form optimum."""
     rows = [
-        [f"{centre:g}", "best" if kept is None else f"{kept:g}", T, fixed(best.gap, 6), fixed(best.kept, 4),
-         " ".join(f"{b:.4g}" for b in best.temperatures)]
+        [f"{centre:g}", "best" if kept is None else f"{kept:g}", T, fixed(best.gap, 6),
+         fixed(best.kept, 4) if T > 1 else "", " ".join(f"{b:.4g}" for b in best.temperatures)]
         for (centre, kept, T), best in results.best.items()
     ]  # fmt: skip
     return _csv(["centre", "eta", "temperatures", "gap", "eta_found", "schedule"], rows)
@@ -89,7 +89,8 @@ def _gaps(results, centre) -> str:
     rows = []
     for T in _counts(results):
         found = [results.best[centre, kept, T] for kept in KEPT]
-        rows.append([T, *(fixed(best.gap) for best in found), fixed(found[0].kept, 3)])
+        # with one transition nothing is refreshed, and eta is nothing that the gap knows of
+        rows.append([T, *(fixed(best.gap) for best in found), fixed(found[0].kept, 3) if T > 1 else "–"])
     return markdown(["T", *KEPT.values(), "the best η"], rows)
 
 

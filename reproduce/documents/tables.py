@@ -60,9 +60,9 @@ def _readme_table1() -> str:
         f"{sentence}: {'; '.join(kinds[verdict])}."
         for verdict, sentence in (
             ("lower", "Better than the VAE at 95 % over images and seeds"),
-            ("lower for these trained models; the seeds do not decide", "Better as trained; other seeds could turn it"),
+            ("lower for these trained models; the seeds do not decide", "Over images alone"),
             ("not told apart", "Not told apart"),
-            ("higher for these trained models; the seeds do not decide", "Worse as trained; other seeds could turn it"),
+            ("higher for these trained models; the seeds do not decide", "Worse over images alone"),
             ("higher", "Worse"),
         )
         if verdict in kinds

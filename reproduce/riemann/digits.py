@@ -9,11 +9,17 @@ import hvae_tf
 from hvae_tf.data import ImageData, TrainBatches
 from hvae_tf.dynamics.metrics import Dense, Fisher
 from hvae_tf.runs import make_record
-from reproduce.riemann.settings import BATCH_SIZE, HIDDEN_UNITS, LATENT_SIZE, LEARNING_RATE, Digits, cell_name
+from reproduce.riemann.settings import (
+    BATCH_SIZE,
+    FISHER_TURN,
+    HIDDEN_UNITS,
+    LATENT_SIZE,
+    LEARNING_RATE,
+    TURN,
+    Digits,
+    cell_name,
+)
 
-# where K steps start: near a quarter of a turn together, which in the posterior's own units is 1.6, and in those of z
-# less by its scale there; untempered flows feel little of eps, so a start far from it would be what is compared
-TURN, FISHER_TURN = 1.1, 1.3
 MAX_STEP_SIZE = 2.0
 SHOWN = ("step_sizes", "thermostat_mass", "temperatures")  # what a record keeps of the trained flow
 

@@ -1,4 +1,4 @@
-"""HMC against RMHMC: effective samples for each gradient, on targets in two dimensions."""
+"""HMC against RMHMC: effective samples, of z and of its squares, for each gradient, on targets in two dimensions."""
 
 import time
 from typing import Any, NamedTuple
@@ -18,13 +18,8 @@ from hvae_tf.targets.funnel import FunnelTarget
 from hvae_tf.targets.logistic_regression import LogisticRegressionTarget
 from reproduce.riemann.settings import SAMPLERS, Sampling
 
-STEP_SIZES = {
-    "HMC": (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4),
-    "HMC, covariance as metric": (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4),
-    "RMHMC": (0.2, 0.4, 0.7),
-}
-LONGEST = {"RMHMC": 8}  # steps of a trajectory: in units of the metric a turn takes about six units of time
-LEAST_ACCEPTANCE = 0.5  # below it chains stick where the target is steep, and short ones do not show it
+PILOT_MOVES = 50  # at least, of each chain: fewer do not show how long it remembers
+PROPOSALS = 8192  # by which is told how many are not solved for
 BLOCKS = 8  # of chains, from which the errors of effective sample sizes come
 TRAJECTORIES = {  # of the picture: where they start, with what momentum in units of the metric, step size, steps
     "logistic": ((-0.6, -0.9), (1.0, 0.6), 0.25, 16),
@@ -41,12 +36,14 @@ class Problem(NamedTuple):
         grid: ``(axis, axis)``, which holds nearly all of its mass.
         draw: ``(count, seed) -> [count, 2]``, exact draws.
         mean: ``[2]``, exactly.
+        sd: ``[2]``, the standard deviations, exactly.
     """
 
     target: Any
     grid: tuple[np.ndarray, np.ndarray]
     draw: Any
     mean: np.ndarray
+    sd: np.ndarray
 
 
 def problem(name: str) -> Problem:
@@ -67,17 +64,22 @@ def problem(name: str) -> Problem:
             )
 
         density = np.exp(log_density(target, axes))
-        mean = [density.sum(axis=1 - i) @ axis / density.sum() for i, axis in enumerate(axes)]
-        return Problem(target, axes, draw, np.array(mean))
-    target, axes = {
-        "banana": (BananaTarget(), (np.linspace(-6.5, 6.5, 261), np.linspace(-6.0, 16.0, 331))),
-        "funnel": (FunnelTarget(), (np.linspace(-5.5, 5.5, 261), np.linspace(-8.0, 8.0, 331))),
-    }[name]
+        marginals = [density.sum(axis=1 - i) / density.sum() for i in range(2)]
+        mean = np.array([p @ axis for p, axis in zip(marginals, axes, strict=True)])
+        squares = [p @ (axis - centre) ** 2 for p, axis, centre in zip(marginals, axes, mean, strict=True)]
+        return Problem(target, axes, draw, mean, np.sqrt(squares))
+    if name == "banana":
+        target, axes = BananaTarget(), (np.linspace(-6.5, 6.5, 261), np.linspace(-6.0, 16.0, 331))
+        sd = [target.scale, np.sqrt(1.0 + 2.0 * target.bend**2 * target.scale**4)]  # Var z_1^2 = 2 s^4
+    else:
+        target, axes = FunnelTarget(), (np.linspace(-5.5, 5.5, 261), np.linspace(-8.0, 8.0, 331))
+        sd = [target.scale, np.exp(0.25 * target.scale**2)]  # E e^v = e^(s^2/2)
     return Problem(
         target,
         axes,
         lambda count, seed: target.sample(np.random.default_rng(seed).normal(size=(count, 2))),
         np.zeros(2),
+        np.array(sd),
     )
 
 
@@ -91,7 +93,8 @@ class Chain:
     """A sampler on a target, as one graph: step size and length are its inputs."""
 
     def __init__(self, name: str, where: Problem, seed: int):
-        self.target, self.seed = where.target, seed
+        self.target, self.mean, self.seed, self._draw = where.target, where.mean, seed, where.draw
+        self._proposals: Any = None
         covariance = np.cov(np.asarray(where.draw(100_000, seed)).T)
         self.integrator = {
             "HMC": None,
@@ -133,30 +136,75 @@ class Chain:
         )  # fmt: skip
         return states.numpy(), float(acceptance)
 
-    def metric_cost(self, z, step_size) -> tuple[float, float]:
-        """Evaluations of the metric for each step, and the part of steps whose equations were not solved."""
+    def metric_cost(self, step_size, length) -> tuple[float, float]:
+        """Evaluations of the metric for each step, and the share of proposals with an equation that was not solved."""
         if not isinstance(self.integrator, GeneralisedLeapfrog):
             return 0.0, 0.0
-        rho = tf.constant(np.random.default_rng(self.seed).normal(size=z.shape))
-        integrator = self.integrator
-        state = integrator.step(
-            self.target, integrator.init(self.target, tf.constant(z), rho), tf.constant(step_size, tf.float64)
-        )
-        return float(tf.reduce_mean(state.iterations)) - 1.0, float(np.mean(state.failures > 0.0))
+        if self._proposals is None:
+            z = tf.constant(np.asarray(self._draw(PROPOSALS, self.seed + 2)))
+            rho = tf.constant(np.random.default_rng(self.seed).normal(size=z.shape))
+            self._proposals = tf.function(lambda eps, length: self._propose(z, rho, eps, length))
+        end = self._proposals(tf.constant(step_size, tf.float64), tf.constant(length))
+        return (float(tf.reduce_mean(end.iterations)) - 1.0) / length, float(np.mean(self.integrator.failed(end)))
+
+    def _propose(self, z, rho, step_size, length):
+        state = self.integrator.init(self.target, z, rho)
+
+        def step(i, state):
+            new = self.integrator.step(self.target, state, step_size)
+            return i + 1, tf.nest.map_structure(lambda part, old: tf.ensure_shape(part, old.shape), new, state)
+
+        return tf.while_loop(lambda i, _: i < length, step, (0, state), parallel_iterations=1)[1]
 
 
-def effective_samples(states) -> np.ndarray:
-    """``[BLOCKS]``: of each block of chains the number of effective samples, of the coordinate that has fewest."""
-    blocks = np.split(states, BLOCKS, axis=1)
-    return np.array([
-        np.min(tfp.mcmc.effective_sample_size(block, filter_beyond_positive_pairs=True, cross_chain_dims=1))
-        for block in blocks
+def effective_samples(states, mean, powers=(1, 2)) -> np.ndarray:
+    """``[BLOCKS]``: of each block of chains the number of effective samples, of the quantity that has fewest.
+
+    The quantities are z - mean and its squares, dimension by dimension. Means alone would not do: a move that takes z
+    to -z, as half a turn does, is antithetic for them, and takes squares nowhere.
+
+    Args:
+        states: ``[moves, chains, l]``.
+        mean: ``[l]``, the target's.
+        powers: Of z - mean.
+    """
+    quantities = np.concatenate([(states - mean) ** power for power in powers], axis=-1)
+    counts = np.array([
+        tfp.mcmc.effective_sample_size(block, filter_beyond_positive_pairs=True, cross_chain_dims=1)
+        for block in np.split(quantities, BLOCKS, axis=1)
     ])  # fmt: skip
+    # an antithetic chain's is negative where its autocorrelations sum to nothing: N log10 N at most, as Stan has it
+    most = states[:, :, 0].size / BLOCKS * np.log10(states[:, :, 0].size / BLOCKS)
+    return np.min(np.where((counts > 0.0) & (counts < most), counts, most), axis=-1)
 
 
 def configuration(name: str, sampling: Sampling) -> dict:
     """What a record is a record of."""
-    return {"target": name, **vars(sampling)}
+    return {"target": name, "effective": "of z and of its squares", **vars(sampling)}
+
+
+def tuned(chain: Chain, sampler: str, start, sampling: Sampling) -> tuple[float, int]:
+    """The step size and the length with the most effective samples for a gradient, of those that may be taken.
+
+    Raises:
+        ValueError: If none may.
+    """
+    tried = []
+    for step_size in sampling.step_sizes:
+        for length in sampling.lengths_of(sampler):
+            if chain.metric_cost(step_size, length)[1] > sampling.most_unsolved:
+                break  # nor will longer ones be solved
+            moves = max(sampling.pilot_steps // length, PILOT_MOVES)
+            states, acceptance = chain.run(start, step_size, length, moves, 1)
+            if acceptance < sampling.least_acceptance:
+                break  # longer ones will be refused too
+            count = effective_samples(states, chain.mean).sum() / (moves * sampling.chains * length)
+            tried.append((float(count), step_size, length))
+    if not tried:
+        raise ValueError(
+            f"{sampler}: no step size of {sampling.step_sizes} is accepted and solved for; add smaller ones"
+        )
+    return max(tried)[1:]
 
 
 def compare(name: str, sampling: Sampling, say) -> dict:
@@ -166,35 +214,31 @@ def compare(name: str, sampling: Sampling, say) -> dict:
     rows = {}
     for sampler in SAMPLERS:
         chain = Chain(sampler, where, sampling.seed)
-        tried = []
-        for step_size in STEP_SIZES[sampler]:
-            for length in (n for n in sampling.lengths if n <= LONGEST.get(sampler, n)):
-                moves = max(sampling.pilot_steps // length, 8)
-                states, acceptance = chain.run(start, step_size, length, moves, 1)
-                if acceptance < LEAST_ACCEPTANCE:
-                    break  # longer ones will be refused too
-                count = effective_samples(states).sum() / (moves * sampling.chains * length)
-                tried.append((float(count), step_size, length))
-        _, step_size, length = max(tried)
+        step_size, length = tuned(chain, sampler, start, sampling)
         moves = max(sampling.steps // length, 8)
         seconds = time.perf_counter()
         states, acceptance = chain.run(start, step_size, length, moves, 2)
         seconds = time.perf_counter() - seconds
-        evaluations, unsolved = chain.metric_cost(start, step_size)
-        counts = effective_samples(states) * BLOCKS  # each as if all blocks were like it
+        evaluations, unsolved = chain.metric_cost(step_size, length)
+        # each block as if all were like it
+        counts, of_means = (effective_samples(states, where.mean, powers) * BLOCKS for powers in ((1, 2), (1,)))
+        squares = ((states - where.mean) ** 2).mean(axis=0)  # [chains, 2]
         rows[sampler] = {
             "step_size": step_size,
             "length": length,
             "acceptance": acceptance,
             "effective": counts.mean(),
             "effective_error": counts.std(ddof=1) / BLOCKS**0.5,
+            "effective_means": of_means.mean(),
+            "effective_means_error": of_means.std(ddof=1) / BLOCKS**0.5,
             "gradients": moves * sampling.chains * length,
             "metric_evaluations_per_step": evaluations,
-            "unsolved_steps": unsolved,
+            "unsolved_proposals": unsolved,
             "seconds": seconds,
             "mean": states.mean(axis=(0, 1)),
             "mean_error": states.mean(axis=0).std(axis=0, ddof=1) / sampling.chains**0.5,
-            "sd": states.std(axis=(0, 1)),
+            "variance": squares.mean(axis=0),  # about the exact mean
+            "variance_error": squares.std(axis=0, ddof=1) / sampling.chains**0.5,
         }
         say(f"{name}, {sampler}: eps {step_size}, {length} steps, acceptance {acceptance:.2f}, {seconds:.1f} s")
     return make_record(

@@ -2,8 +2,8 @@
 
 import hvae_tf
 from hvae_tf.data import ImageData
-from reproduce.riemann.digits import MAX_STEP_SIZE, TURN, train_with
-from reproduce.riemann.settings import LATENT_SIZE, Digits
+from reproduce.riemann.digits import MAX_STEP_SIZE, train_with
+from reproduce.riemann.settings import LATENT_SIZE, TURN, Digits
 from reproduce.thermostat.settings import METHODS, digits_name
 
 

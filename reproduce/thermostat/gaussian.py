@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import scipy.optimize
 import tensorflow as tf
 
 from hvae_tf.bounds.elbo import elbo_sample
@@ -15,13 +14,12 @@ from hvae_tf.files import fingerprint
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.models.flow_layer import FlowLayer
-from hvae_tf.numerics import logit
 from hvae_tf.runs import make_record
-from hvae_tf.targets.gaussian import GaussianOffsetTarget, evidence, hamiltonian_gap, posterior
+from hvae_tf.targets.gaussian import GaussianOffsetTarget, evidence, posterior
 from reproduce.gaussian.problem import simulate, true_parameters
+from reproduce.thermostat.optimum import MAX_STEP_SIZE, ClosedForm, least_hamiltonian, volume_floor
 from reproduce.thermostat.settings import LEARNED, SCHEDULES, Gaussian
 
-MAX_STEP_SIZE = 2.0
 CHUNK = 5000
 SHOWN = ("thermostat_mass", "temperatures")  # what a record keeps of the trained flow
 # eps in units of the posterior's scale is an angle, which has local optima; 2 is where leapfrog becomes unstable, and
@@ -59,40 +57,36 @@ def held(settings: Gaussian) -> Held:
 
 
 def best_hamiltonian(of: Held, schedule: str, settings: Gaussian) -> tuple[float, np.ndarray]:
-    """The smallest gap of HVAE that L-BFGS finds on the closed form, from many starts; and its eps ``[d]``."""
-    flow = HamiltonianFlow(
-        settings.dimension, settings.steps, schedule, step_size=0.1, max_step_size=MAX_STEP_SIZE, dtype=tf.float64
-    )
-    variables = sorted(flow.trainable_variables, key=lambda variable: "step_size" not in variable.name)
-    cuts = np.cumsum([variable.shape.num_elements() for variable in variables])[:-1]
-    rest = [np.ravel(variable) for variable in variables[1:]]
+    """Where trainings start: HVAE's best local optimum that L-BFGS finds from 21 starts; and its eps ``[d]``.
 
-    @tf.function
-    def gap_and_gradient():
-        with tf.GradientTape() as tape:
-            steps = [flow.step_sizes] * settings.steps
-            gap = tf.reduce_sum(hamiltonian_gap(of.statistics, of.delta, of.log_sigma, steps, flow.schedule()))
-        return gap, tape.gradient(gap, variables)
-
-    def function(flat):
-        for variable, part in zip(variables, np.split(flat, cuts), strict=True):
-            variable.assign(part.reshape(variable.shape))
-        gap, gradients = gap_and_gradient()
-        return float(gap), np.concatenate([np.ravel(gradient) for gradient in gradients])
-
+    There are better ones, see `least_hamiltonian`.
+    """
+    form = ClosedForm(of, schedule, settings)
     best = np.inf, np.zeros(0)
     unlike = 2.0 * np.random.default_rng(settings.seed).uniform(0.05, 1.0, size=(RANDOM_STARTS, settings.dimension))
     for angle in (*ANGLES, 2.0 * np.cos(np.pi / (4.0 * settings.steps)), *unlike):
-        fraction = np.clip(angle / np.sqrt(of.precisions) / MAX_STEP_SIZE, 1e-6, 0.99)
-        found = scipy.optimize.minimize(
-            function, np.concatenate([logit(fraction), *rest]), jac=True, method="L-BFGS-B",
-            bounds=[(-12.0, 12.0)] * sum(variable.shape.num_elements() for variable in variables),
-            options={"maxiter": 1000},
-        )  # fmt: skip
-        if found.fun < best[0]:
-            function(found.x)
-            best = float(found.fun), flow.step_sizes.numpy()
+        gap, eps, _ = form.minimise(angle / np.sqrt(of.precisions), form.initial_rest)
+        if gap < best[0]:
+            best = gap, eps
     return best
+
+
+def least_of_all(settings: Gaussian, say) -> dict:
+    """The record of HVAE's least gaps, and of the floor under them."""
+    of, began, found = held(settings), time.perf_counter(), {}
+    for schedule in SCHEDULES:
+        beside = found["fixed"]["alphas"] if schedule == "free" else None
+        found[schedule] = least_hamiltonian(of, schedule, settings, beside)
+        say(f"HVAE, {schedule}: least gap {found[schedule]['gap']:.4f}")
+    return make_record(
+        "gaussian-least",
+        configuration=configuration(settings, "gaussian-least"),
+        seed=settings.seed,
+        data_fingerprint=fingerprint(*of.statistics),
+        history={},
+        wall_seconds=time.perf_counter() - began,
+        results={"least": found, "floor": volume_floor(of.precisions)},
+    )
 
 
 def train(of: Held, flow, settings: Gaussian) -> dict:

@@ -22,6 +22,7 @@ from hvae_tf import (
 )
 from hvae_tf.densities import standard_normal_log_prob
 from hvae_tf.flows.reverse_model import reverse_inputs
+from hvae_tf.flows.score import ScoreReverse
 from hvae_tf.targets.gaussian import GaussianStatistics, evidence, posterior, sufficient_statistics
 from tests.catalogue import CATALOGUE, hamiltonian, hvi, make
 
@@ -247,6 +248,16 @@ def test_errors_in_a_partial_refreshment_are_seen(wrong, seed):
     options = {"refreshment": 0.4, "step_size": 0.4, "temperatures": "linear", "dtype": tf.float64}
     found = deviation(make_problem(1, seed), wrong(1, 3, **options), seed)
     assert (found < 5.0) == (wrong is WrongAnnealed)
+
+
+@pytest.mark.parametrize("wrong", [WrongAnnealed, WholeMomentumLetGo])
+def test_a_score_of_the_wrong_momentum_is_seen(wrong, seed):
+    """LDVI's network is one of what is let go, u_t; judged at all of v_t, even one of a small factor shows."""
+    reverse = ScoreReverse((5,), embedding_units=2, sees=("z", "momentum"), seed=3)
+    options = {"refreshment": 0.4, "step_size": 0.4, "temperatures": "linear", "dtype": tf.float64}
+    flow = wrong(1, 3, reverse=reverse, **options)
+    reverse.factor.assign(0.3)
+    assert (deviation(make_problem(1, seed), flow, seed) < 5.0) == (wrong is WrongAnnealed)
 
 
 def without_half(problem):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf import IWAE, AcceptRejectFlow, DiagonalGaussian, LogDensityTarget, LogMeanExp
+from hvae_tf import IWAE, AcceptRejectFlow, DiagonalGaussian, IdentityFlow, LogDensityTarget, LogMeanExp
 from hvae_tf.bounds.elbo import elbo_sample, log_weight
 from hvae_tf.densities import standard_normal
+from hvae_tf.flows import accept_reject
 
 SIZE, T = 1, 2
 NEVER = 1.0 - 1e-16  # a uniform number at which a move is rejected, unless it is sure to be accepted
@@ -178,7 +179,7 @@ class Counting(LogDensityTarget):
     evaluations = 0
 
     def _value_and_grad(self, z):
-        self.evaluations += 1
+        self.evaluations += tf.executing_eagerly()  # not where it is only looked at, what it is made of
         return super()._value_and_grad(z)
 
 
@@ -198,6 +199,97 @@ def test_a_proposal_that_is_not_finite_is_rejected():
     np.testing.assert_array_equal(move.log_decision[0], 0.0)
     assert np.all(np.isfinite(move.state.log_joint))
     assert move.state.z[0, 0] == 0.5
+
+
+class Overflowing:
+    """What a decoder may do: a precision that overflows where z is large, so that nothing there is a number."""
+
+    def __init__(self, dtype):
+        self.weight, self.mean, self.log_scale, self.data = (
+            tf.Variable(value, dtype=dtype) for value in ([0.7, 0.4], [0.1, 0.1], [-0.2, -0.2], [[0.5], [1.0], [1.5]])
+        )
+
+    def gradients(self, flow, noise, flow_noise, keep):
+        """The sum of the log weights where `keep`, one draw each, and its gradient in everything."""
+        noise, *parts = (tf.boolean_mask(part, keep, axis=1) for part in (noise, *tf.nest.flatten(flow_noise)))
+        with tf.GradientTape() as tape:
+            data = tf.boolean_mask(self.data, keep)
+
+            def log_joint(z):
+                precision = tf.exp(tf.exp(z * self.weight))
+                return -0.5 * tf.reduce_sum(precision * tf.square(z - data), axis=-1)
+
+            q0 = DiagonalGaussian(tf.convert_to_tensor(self.mean), tf.exp(self.log_scale))
+            flow_noise = tf.nest.pack_sequence_as(flow_noise, parts)
+            result = flow.transform(LogDensityTarget(log_joint, 2), q0.sample(noise), flow_noise, q0=q0)
+            value = tf.reduce_sum(log_weight(result, q0.log_prob_of_noise(noise)))
+        variables = [self.weight, self.mean, self.log_scale, self.data, *flow.trainable_variables]
+        found = tape.gradient(value, variables, unconnected_gradients="zero")
+        return value, [tf.convert_to_tensor(gradient) for gradient in found]
+
+
+LOST, STAYS = 60.0, 0.2  # momenta, of which one leaves the range of numbers
+
+
+def found_with(momentum, keep, dtype=tf.float64, adjoint="backprop", graph=False, identity=False):
+    """`Overflowing.gradients` where the second of three samples has this momentum in both moves."""
+    flow = AcceptRejectFlow(2, 2, 2, step_size=0.3, adjoint=adjoint, dtype=dtype)
+    momenta = tf.constant([[[0.2, -0.1], [momentum, 0.3], [-0.4, 0.1]]], dtype)  # [draws, samples, l]
+    uniforms = (tf.constant([[0.3, 0.2, 0.999]], dtype), tf.constant([[0.999, 0.2, 0.1]], dtype))
+    flow_noise = {"momenta": (momenta, momenta), "uniforms": uniforms}
+    if identity:
+        flow, flow_noise = IdentityFlow(2, dtype=dtype), ()
+    noise = tf.constant([[[0.1, -0.3], [0.4, 0.2], [-0.2, 0.5]]], dtype)
+    problem = Overflowing(dtype)
+    call = tf.function(problem.gradients) if graph else problem.gradients
+    return call(flow, noise, flow_noise, tf.constant(keep))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "adjoint", "graph"),
+    [
+        (tf.float32, "backprop", False),
+        (tf.float64, "checkpoint", False),
+        pytest.param(tf.float64, "backprop", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_proposal_takes_no_part_in_any_gradient(dtype, adjoint, graph):
+    """A sample that stays where it starts has what no flow gives it; the others have what they have by themselves."""
+    options = {"dtype": dtype, "adjoint": adjoint, "graph": graph}
+    value, gradients = found_with(LOST, [True, True, True], **options)
+    others, of_others = found_with(LOST, [True, False, True], **options)
+    own, of_own = found_with(LOST, [False, True, False], dtype, identity=True)
+    tolerance = 1e-5 if dtype == tf.float32 else 1e-12
+    assert float(value) == pytest.approx(float(others + own), rel=tolerance)
+    for whole, part, alone in zip(gradients, of_others, [*of_own, 0.0, 0.0], strict=True):
+        np.testing.assert_allclose(whole, part + alone, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("momentum", [LOST, STAYS])
+def test_without_the_guard_a_lost_proposal_spoils_all_gradients(momentum, monkeypatch):
+    """And where none is lost, the guard changes nothing."""
+    guarded = found_with(momentum, [True, True, True])[1]
+    monkeypatch.setattr(
+        accept_reject, "guarded_scan",
+        lambda adjoint, *arguments, captured, at_rest: adjoint.scan(*arguments),
+    )  # fmt: skip
+    plain = found_with(momentum, [True, True, True])[1]
+    assert np.any(np.isnan(plain[0])) == (momentum == LOST)
+    if momentum == STAYS:
+        for one, other in zip(guarded, plain, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_start_that_is_not_finite_is_not_hidden():
+    """Nothing stands in for log p(x, z_0)."""
+    flow, noise = AcceptRejectFlow(1, 1, step_size=0.4, dtype=tf.float64), tf.constant([[0.5], [2.0]], tf.float64)
+    target = LogDensityTarget(lambda z: tf.reduce_sum(tf.math.log(1.0 - z), axis=-1), 1)  # NaN above 1
+    flow_noise = {"momenta": (0.1 * noise,), "uniforms": (tf.constant([0.9, 0.9], tf.float64),)}
+    with tf.GradientTape() as tape:
+        result = flow.transform(target, noise, flow_noise, q0=standard_normal(1, tf.float64))
+        value = tf.reduce_mean(result.log_joint + result.log_ratio)
+    assert np.isnan(value)
+    assert np.all(np.isnan(tape.gradient(value, flow.trainable_variables)[-1]))
 
 
 def test_what_is_refused(networks_of_two):

@@ -47,6 +47,44 @@ def test_gaussian_is_normalised():
     assert float(target.log_joint(np.zeros(10))) == pytest.approx(expected, abs=1e-12)
 
 
+def drawn_gaussian(target, noise):
+    """z_1 = e_1, z_i = 0.9 z_(i-1) + sqrt(1 - 0.9^2) e_i; and the log of its determinant."""
+    columns = [noise[:, 0]]
+    for e in noise.T[1:]:
+        columns.append(0.9 * columns[-1] + np.sqrt(1.0 - 0.9**2) * e)
+    return np.stack(columns, axis=1), 4.5 * np.log(1.0 - 0.9**2)
+
+
+def drawn_funnel(target, noise):
+    """v = s e_1, x = exp(v/2) e; and the log of its determinant."""
+    v = target.scale * noise[:, :1]
+    log_det = np.log(target.scale) + 0.5 * (target.event_size - 1) * v[:, 0]
+    return np.concatenate([v, np.exp(0.5 * v) * noise[:, 1:]], axis=1), log_det
+
+
+DRAWS = {"gaussian": drawn_gaussian, "neal": drawn_funnel, "funnel": drawn_funnel}
+NARROWER = 0.8
+
+
+@pytest.mark.parametrize("planted", ["nothing", "evidence", "draws"])
+@pytest.mark.parametrize("name", DRAWS)
+def test_evidence_by_exact_draws(name, planted, seed):
+    """For draws z of p(x, z)/Z, and any normalised q, the mean of q(z)/p(x, z) is 1/Z.
+
+    z = T(e), e ~ N(0, I), and q is the density of T(0.8 e): narrower, so that the ratio is bounded.
+    """
+    target, count = KNOWN_TARGETS[name].make(), 20_000
+    noise = np.random.default_rng([seed, 3]).normal(size=(count, target.event_size))
+    z, log_det = DRAWS[name](target, noise)
+    if planted == "draws":
+        z[:, 1:] *= 1.1
+    log_p = target.log_joint(z).numpy() + 0.05 * (planted == "evidence")
+    log_q = np.sum(-0.5 * (noise / NARROWER) ** 2 - np.log(NARROWER) - 0.5 * np.log(2.0 * np.pi), axis=1) - log_det
+    ratio = np.exp(log_q - log_p)
+    deviation = abs(ratio.mean() - np.exp(-KNOWN_TARGETS[name].log_evidence)) / (ratio.std(ddof=1) / np.sqrt(count))
+    assert (deviation < 5.0) == (planted == "nothing")
+
+
 @pytest.mark.parametrize("name", KNOWN_TARGETS)
 def test_rows_agree_with_their_targets(name):
     known = KNOWN_TARGETS[name]

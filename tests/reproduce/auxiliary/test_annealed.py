@@ -36,19 +36,23 @@ def make_results():
     names = ("HVAE, free tempering", "HVI", "UHA", "L-MCVAE (UHA, η = 0)", "LDVI", "LDVI, η = 0", "A-MCVAE")
     fits = {("mean field", 0): fit(-571.0)} | {(name, 4): fit(-570.9 + 0.01 * i) for i, name in enumerate(names)}
     lines = References(-570.7, -570.92, -570.84, np.zeros(2), np.ones(2))
-    return Results({(m, kept, 2): best for m in CENTRES for kept in KEPT}, lines, fits, Training())
+    return Results({(m, kept, T): best for m in CENTRES for kept in KEPT for T in (1, 2)}, lines, fits, Training())
 
 
 def test_the_page_holds_what_was_found():
     text = page(make_results())
     assert "| 2 | 2.50 | 2.50 | 2.50 | 0.250 |" in text
+    assert "| 1 | 2.50 | 2.50 | 2.50 | – |" in text  # one transition refreshes nothing
     assert "| HVI | 0.1900 ± 0.0020 |" in text
     assert "*The score network helps* (LDVI less UHA): T = 4: +0.0200 ± 0.0028 (yes)." in text
     assert "(HVI less UHA): T = 4: -0.0100 ± 0.0028 (no)." in text
 
 
 def test_the_tables():
-    assert gaps_csv(make_results()).splitlines()[1] == "0,best,2,2.500000,0.2500,0.1 0.5"
+    assert gaps_csv(make_results()).splitlines()[1:3] == [
+        "0,best,1,2.500000,,0.1 0.5",
+        "0,best,2,2.500000,0.2500,0.1 0.5",
+    ]
     rows = list(csv.reader(fits_csv(make_results()).splitlines()))
     assert rows[1][:3] == ["mean field", "0", "-571.00000"]
     assert rows[3][:2] == ["HVI", "5"]
