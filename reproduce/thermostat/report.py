@@ -54,8 +54,9 @@ def page(gaussian, digits, preset: Preset) -> str:
         f"Section 4.1's model, d = {settings.dimension}, N = {settings.observations} (posterior precisions from "
         f"{low:.0f} to {high:.0f}), its parameters held at the truth, q0 = N(0, I), K = {settings.steps}: the gap "
         "log p(D) − bound. HVAE's has a closed form. Given the schedule, no dimension knows of another, and each has "
-        "its least gap on a grid of ε. So without tempering, and with the fixed scheme, which has one parameter, the "
-        "least gap is that of all there is; with the free scheme it is the best of "
+        "its least gap on a grid of ε. So without tempering, and with the fixed scheme, whose one parameter is on a "
+        "grid too, the search covers everything there is, to the width of the grids; with the free scheme the gap is "
+        "the best of "
         f"{len(free)} local optima ({_listed(free)}), and another may be better.",
         "**No search decides the matter.** A flow that keeps volume, dimension by dimension, as every tied HVAE does "
         "with its momentum's first scale counted, takes Σ [√λ − 1 − ½ log λ] at least, whatever K, ε and the schedule "

@@ -63,7 +63,7 @@ def test_verdicts_follow_the_records():
     assert "K = 1: -0.005 ± 0.064 and -0.005 ± 0.064 (not told apart)" in flat
     title = "logistic regression, five observations"
     assert f"| {title} | RMHMC | 0.5 | 1 | 0.90 | 1,600.0 ± 1.0 | 8.0 ± 1.0 | 160.00 ± 0.10 |" in page
-    assert "At an end of what was tried, so that a wider search may find better: logistic, HMC (ε);" in flat
+    assert "At an end of what was tried, so that a wider search may find better: logistic, HMC (ε and steps);" in flat
     assert "| banana, s = 2, b = 0.5 | exactly | 0.00, 0.00 | 2.00, 3.00 |  |  |" in page
     assert "|  | HMC | 0.00, 0.20 | 2.00, 3.16 | 2.0 | 2.0 |" in page
     assert "the bound of no metric changes within its error by +0.000 ± 0.000; dense" in flat
