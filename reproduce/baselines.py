@@ -33,12 +33,22 @@ def parse(argv=None) -> argparse.Namespace:
     return args
 
 
+def work(args) -> dict[str, str]:
+    """Does what is missing; gives what went wrong, by run."""
+    from reproduce.family.bounds import make_bounds
+    from reproduce.judged.work import Settings
+
+    failures = train_missing(args)
+    make_bounds(Settings(args.settings, args.out, args.data_dir))
+    return failures
+
+
 def make_report(args) -> int:
     """Does what is missing, then writes the report; gives the exit status."""
     from reproduce.family.report import write_report
 
     return report_after(
-        args, train_missing, lambda: write_report(args.out, args.settings, args.table1, args.judge, "baselines.py")
+        args, work, lambda: write_report(args.out, args.settings, args.table1, args.judge, "baselines.py")
     )
 
 

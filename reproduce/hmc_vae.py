@@ -16,7 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, leave, make_parser  # noqa: E402
-from reproduce.judged.command import add_arguments, add_table1_arguments, report_after, settle  # noqa: E402
+from reproduce.judged.command import (  # noqa: E402
+    add_arguments,
+    add_table1_arguments,
+    report_after,
+    settle,
+    time_cells,
+)
 from reproduce.refinement.cells import CELLS, PRESETS  # noqa: E402
 
 RESULTS = ROOT / "results" / "hmc_vae"
@@ -39,6 +45,9 @@ def work(args) -> dict[str, str]:
     from reproduce.refinement.factor_analysis import Study
     from reproduce.refinement.work import count_active_units_beside, make_exact
 
+    if args.time:
+        time_cells(args)
+        return {}
     settings = Settings(args.settings, args.out, args.data_dir)
     say = (lambda text: print(text, flush=True)) if args.verbose else (lambda text: None)
     if args.settings.exact:

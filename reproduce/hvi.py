@@ -2,10 +2,11 @@
 
     python reproduce/hvi.py                      about three minutes on two cores; no data, no network
     python reproduce/hvi.py --iterations 300     a first look
-    python reproduce/hvi.py --preset budget      MNIST: n = 1, 4 and 8, by the protocol of Table 1's budget preset
+    python reproduce/hvi.py --preset budget      MNIST: n = 1, 4 and 8, and HVAE at as many evaluations of the decoder
 
 Without a preset it writes report.md with a verdict on each claim, tables as CSV, and figures, all at the end; each call
-does all of it. The preset works like make: what has a record is not done again, what was stopped goes on.
+does all of it. The preset, by the protocol of Table 1's, works like make: what has a record is not done again, what was
+stopped goes on.
 """
 
 import argparse

@@ -66,6 +66,7 @@ def make_report(args) -> int:
             fits = [
                 Fit(target, flow, dataclasses.replace(training, seed=seed))
                 for seed in args.seeds for target in targets for flow in flows
+                if FLOWS[flow].applies(KNOWN_TARGETS[target])
             ]  # fmt: skip
             fits = [fit for fit in fits if args.force or not fit.done(store)]
             if fits:

@@ -135,7 +135,8 @@ def test_continuous_integration_finds_its_commands():
 
 
 def test_the_readme_is_short():
-    assert len(README.split()) <= 900
+    written = re.sub(r"<!-- table: .+?<!-- end table -->", "", README, flags=re.DOTALL)  # a row more is no word more
+    assert len(written.split()) <= 900
 
 
 def test_tables_and_pictures_are_the_records(capsys):

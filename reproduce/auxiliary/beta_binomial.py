@@ -47,8 +47,15 @@ def log_evidence(target, points: int = 240) -> float:
     return float(top + np.log(np.exp(values - top).sum() * np.prod([axis[1] - axis[0] for axis in axes])))
 
 
-def best_gaussian(target, full: bool, nodes: int = 24) -> tuple[float, np.ndarray, np.ndarray]:
-    """The largest ELBO of a Gaussian, its mean and its Cholesky factor, by Gauss-Hermite quadrature."""
+def best_gaussian(target, full: bool, nodes: int = 24, start=START) -> tuple[float, np.ndarray, np.ndarray]:
+    """The largest ELBO of a Gaussian in two dimensions, its mean and its Cholesky factor, by Gauss-Hermite quadrature.
+
+    Args:
+        target: In float64.
+        full: Whether of any covariance, or diagonal.
+        nodes: In each dimension.
+        start: (mean, standard deviation), ``[2]`` each, where the search starts.
+    """
     from scipy import optimize
 
     x, weights = np.polynomial.hermite_e.hermegauss(nodes)
@@ -72,8 +79,8 @@ def best_gaussian(target, full: bool, nodes: int = 24) -> tuple[float, np.ndarra
     def value_and_gradient(parameters):
         return [part.numpy() for part in negative_elbo(tf.constant(parameters, tf.float64))]
 
-    start = np.concatenate([START[0], np.log(START[1]), np.zeros(int(full))])
-    found = optimize.minimize(value_and_gradient, start, jac=True, method="BFGS", options={"gtol": 1e-7})
+    first = np.concatenate([start[0], np.log(start[1]), np.zeros(int(full))])
+    found = optimize.minimize(value_and_gradient, first, jac=True, method="BFGS", options={"gtol": 1e-7})
     return float(-found.fun), found.x[:2], factor(tf.constant(found.x, tf.float64)).numpy()
 
 

@@ -1,6 +1,7 @@
 """A flow and the Gaussian that it starts from, trained on one target: what it comes to, and its bound."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -45,12 +46,13 @@ class Trained(NamedTuple):
     """An approximation after its training.
 
     Attributes:
-        bound: The mean of the ELBO's samples, in nats, on fresh noise.
+        bound: The mean of the ELBO's samples, in nats, on fresh noise; NaN where the training diverged, or draws did.
         standard_error: Of the bound.
-        samples: ``[draws, l]``, z_T.
-        history: ``[iterations]``, the bound of each step's batch.
+        samples: ``[draws, l]``, z_T; none where the training diverged.
+        history: ``[iterations]``, the bound of each step's batch, as far as it got.
         flow: The flow.
         seconds: Of the training.
+        lost: Draws of the bound that are not finite.
     """
 
     bound: float
@@ -59,6 +61,7 @@ class Trained(NamedTuple):
     history: np.ndarray
     flow: Flow
     seconds: float
+    lost: int = 0
 
 
 def train(
@@ -103,11 +106,17 @@ def train(
     began, history = time.perf_counter(), []
     for i in range(training.iterations):
         history.append(float(step(tf.constant([training.seed, i]))))
+        if not np.isfinite(history[-1]):
+            break
         if tell and i % 10 == 0:
             tell(i / training.iterations)
     seconds = time.perf_counter() - began
+    if not np.isfinite(history[-1]):
+        nothing = np.zeros([0, target.event_size])
+        return Trained(math.nan, math.nan, nothing, np.array(history), flow, seconds)
     # seeds that no step of training had
     chunks = [evaluate(tf.constant([training.seed, -1 - i])) for i in range(-(-training.draws // CHUNK))]
     samples, elbos = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     error = elbos.std(ddof=1) / np.sqrt(len(elbos))
-    return Trained(float(elbos.mean()), float(error), samples, np.array(history), flow, seconds)
+    lost = int(np.sum(~np.isfinite(elbos)))
+    return Trained(float(elbos.mean()), float(error), samples, np.array(history), flow, seconds, lost)

@@ -63,5 +63,17 @@ def report_table(report: Path, column: str) -> list[dict[str, str]]:
     raise BlockError(f"{report} has no table with a column {column!r}")
 
 
+def report_paragraph(report: Path, start: str) -> str:
+    """The paragraph of a report that begins like this, in one line.
+
+    Raises:
+        BlockError: If the report has no such paragraph.
+    """
+    for paragraph in report.read_text(encoding="utf-8").split("\n\n"):
+        if paragraph.startswith(start):
+            return " ".join(paragraph.split())
+    raise BlockError(f"{report} has no paragraph that begins {start!r}")
+
+
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split(" | ")]

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from hvae_tf.dynamics.metrics import Dense
+from hvae_tf.dynamics.metrics import Dense, Fisher
+from hvae_tf.flows.accept_reject import AcceptRejectFlow
 from hvae_tf.flows.annealed import AnnealedFlow
 from hvae_tf.flows.bijector import BijectorFlow
 from hvae_tf.flows.flow import Flow, IdentityFlow
@@ -18,6 +19,7 @@ from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse
 from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.flows.score import ScoreReverse
+from hvae_tf.targets.known import KnownTarget
 
 tfb = tfp.bijectors
 
@@ -33,11 +35,26 @@ class FlowRow(NamedTuple):
         title: As the report has it.
         gradients: Of the target, for each draw.
         make: ``(event_size, scale [l], seed) -> Flow``; scale is that of the start.
+        fisher: Whether it needs the target's Fisher information.
     """
 
     title: str
     gradients: int
     make: Callable[[int, np.ndarray, int], Flow]
+    fisher: bool = False
+
+    def applies(self, known: KnownTarget) -> bool:
+        """Whether the target has what the flow needs."""
+        return not self.fisher or has_fisher_information(known)
+
+
+def has_fisher_information(known: KnownTarget) -> bool:
+    """Whether a target says what its Fisher information is."""
+    try:
+        known.make().fisher_information(tf.constant([known.mean], tf.float64))
+    except ValueError:
+        return False
+    return True
 
 
 def _sizes(scale):
@@ -60,6 +77,13 @@ def _hvi(num_transitions, num_leapfrog_steps, make_reverse):
 
 def _annealed(**options):
     return lambda size, scale, seed: AnnealedFlow(size, STEPS, **options, **_sizes(scale))
+
+
+def _riemannian(make_metric, way=0.5):
+    def make(size, scale, seed):
+        return RiemannianFlow(size, STEPS, make_metric(scale), step_size=way / STEPS, dtype=tf.float64)
+
+    return make
 
 
 def _ldvi(size, scale, seed):
@@ -86,6 +110,7 @@ FLOWS = {
     "gaussian": FlowRow("linear: Gaussian of any covariance", 0, _bijectors(full_covariance)),
     "planar-8": FlowRow("planar, 8 layers", 0, lambda size, scale, seed: PlanarFlow(size, 8, dtype=tf.float64)),
     "iaf-2": FlowRow("inverse autoregressive, 2 layers", 0, _bijectors("iaf", num_layers=2, hidden_units=HIDDEN_UNITS)),
+    "maf-2": FlowRow("masked autoregressive, 2 layers", 0, _bijectors("maf", num_layers=2, hidden_units=HIDDEN_UNITS)),
     "hvae-none": FlowRow("HVAE, K = 4, no tempering", STEPS + 1, _hamiltonian("none")),
     "hvae-fixed": FlowRow("HVAE, K = 4, fixed tempering", STEPS + 1, _hamiltonian("fixed")),
     "hvae-free": FlowRow("HVAE, K = 4, free tempering", STEPS + 1, _hamiltonian("free")),
@@ -93,10 +118,14 @@ FLOWS = {
         "HVAE, K = 4, free, untied momentum", STEPS + 1, _hamiltonian("free", momentum_scale="learned", shift=True)
     ),
     "dense": FlowRow(
-        "Riemannian, K = 4, dense metric", STEPS + 1,
-        lambda size, scale, seed: RiemannianFlow(
-            size, STEPS, Dense(np.diag(1.0 / scale)), step_size=0.5 / STEPS, dtype=tf.float64
-        ),
+        "Riemannian, K = 4, dense metric", STEPS + 1, _riemannian(lambda scale: Dense(np.diag(1.0 / scale)))
+    ),
+    "fisher-mean": FlowRow(
+        "Riemannian, K = 4, Fisher at q0's mean", STEPS + 1, _riemannian(lambda scale: Fisher(at="encoder mean")), True
+    ),
+    # a shorter way at the start: steps of 0.125 leave a draw in a hundred of the banana without a solution
+    "fisher-z": FlowRow(
+        "Riemannian, K = 4, Fisher at z", STEPS + 1, _riemannian(lambda scale: Fisher(at="z"), 0.2), True
     ),
     "nose-hoover": FlowRow(
         "Nosé–Hoover, K = 4, fixed tempering", STEPS + 1,
@@ -107,5 +136,9 @@ FLOWS = {
     "hvi-4x1": FlowRow("HVI, T = 4, n = 1, reverse networks", STEPS + 1, _hvi(STEPS, 1, _network)),
     "uha-4": FlowRow("UHA, T = 4", STEPS + 1, _annealed(refreshment="learned")),
     "langevin-4": FlowRow("Langevin (L-MCVAE), T = 4", STEPS + 1, _annealed(refreshment=0.0)),
+    "accept-4": FlowRow(
+        "with accept steps (A-MCVAE), T = 4", STEPS + 1,
+        lambda size, scale, seed: AcceptRejectFlow(size, STEPS, **_sizes(scale)),
+    ),
     "ldvi-4": FlowRow("Langevin diffusion (LDVI), T = 4", STEPS + 1, _ldvi),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """One flow on one target: a training that leaves a record."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -60,8 +61,9 @@ class Fit:
             "standard_error": fit.standard_error,
             "log_evidence": known.log_evidence,
             "gap": known.log_evidence - fit.bound,
-            "num_variables": int(sum(np.prod(v.shape) for v in flow.trainable_variables)),
         }
+        if not math.isfinite(fit.bound):
+            found |= {"steps": len(fit.history), "lost_draws": fit.lost}
         whole = fit.history[: len(fit.history) // BLOCK * BLOCK].reshape(-1, BLOCK)
         history = {"bound": whole.mean(axis=1).round(5)}
         store.write(make_record(

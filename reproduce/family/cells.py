@@ -116,6 +116,7 @@ _MNIST = FamilyProtocol(
     _BUDGET.hidden_units, _BUDGET.filters,
 )  # fmt: skip
 _BESIDE = {"vae": "vae", "hvae-none-2": "k1-none", "hvae-none-6": "k5-none", "hvae-free-6": "k5-free"}
+_BESIDE |= {"hvae-free-2": "k1-fixed"}  # which are one at K = 1
 _BESIDE |= {"hvae-fixed-2": "k1-fixed"}
 _BESIDE |= {"hvae-none-11": "k10-none", "hvae-free-11": "k10-free", "iwae-5": "iwae5"}
 
@@ -137,9 +138,11 @@ PRESETS = {
     "budget": _mnist(family(300)),
 }
 
-# HVI with n = 1, 4, 8 and 16 beside untempered and freely tempered HVAE
-_HVI = family(300, (2, 6), ("hvae-none",)) | family(300, (6,), ("hvae-free",)) | family(300, (2, 5, 9, 17), ("hvi",))
-HVI_PRESET = dataclasses.replace(_mnist(_HVI), names=("hvi-2", "hvi-5", "hvi-9"))
+# HVI with n = 1, 4, 8 and 16 beside untempered and freely tempered HVAE of as many evaluations, up to n = 8
+_HVI = family(300, (2, 5, 6, 9), ("hvae-none", "hvae-free")) | family(300, (2, 5, 9, 17), ("hvi",))
+_HVI = dict(sorted(_HVI.items(), key=lambda item: item[1].evaluations))
+HVI_PRESET = _mnist(_HVI)
+HVI_PRESET = dataclasses.replace(HVI_PRESET, names=tuple(name for name in HVI_PRESET.names if name != "hvi-17"))
 
 # HVAE whose momentum is not tied to its tempering, beside the same with one that is
 _UNTIED = family(300, (2,), ("hvae-fixed", "untied-fixed")) | family(300, (6,), ("hvae-free", "untied-free"))

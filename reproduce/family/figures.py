@@ -16,9 +16,11 @@ from reproduce.tables import png, t_half_width
 DPI = 110
 BASE = "vae"
 MARKERS = {"iwae": "s", "hvae-free": "o", "hvae-none": "D", "hvi": "^", "uha": "v", "lmcvae": "<", "hmc": "P"}
+MARKERS |= {"hvae-fixed": "p", "untied-fixed": "X", "untied-free": "*"}
 NAMES = {
     "iwae": "IWAE", "hvae-free": "HVAE, free tempering", "hvae-none": "HVAE, no tempering", "hvi": "HVI", "uha": "UHA",
-    "lmcvae": "L-MCVAE", "hmc": "HMC-VAE",
+    "lmcvae": "L-MCVAE", "hmc": "HMC-VAE", "hvae-fixed": "HVAE, fixed tempering",
+    "untied-fixed": "HVAE, fixed, untied momentum", "untied-free": "HVAE, free, untied momentum",
 }  # fmt: skip
 
 
@@ -27,7 +29,8 @@ def inference_figure(lines: Sequence, cells: Mapping) -> bytes:
     by_name = {line.name: line for line in lines}
     counts = sorted({cells[line.name].evaluations for line in lines if line.name != BASE})
     drawn, axes = plt.subplots(1, 2, figsize=(11.0, 4.6), layout="constrained")
-    shift = np.linspace(-0.35, 0.35, len(MARKERS))
+    kinds = [kind for kind in MARKERS if any(f"{kind}-{n}" in by_name for n in counts)]
+    shift = np.linspace(-0.35, 0.35, len(kinds))
     for axis, values in zip(axes, ("slack", "ais"), strict=True):
         if base := by_name.get(BASE):
             numbers = getattr(base, values)
@@ -35,14 +38,12 @@ def inference_figure(lines: Sequence, cells: Mapping) -> bytes:
             half = t_half_width(numbers)
             if math.isfinite(half):
                 axis.axhspan(numbers.mean() - half, numbers.mean() + half, color="0.85", zorder=0)
-        for i, (kind, marker) in enumerate(MARKERS.items()):
+        for i, kind in enumerate(kinds):
             points = [(n, by_name[f"{kind}-{n}"]) for n in counts if f"{kind}-{n}" in by_name]
-            if not points:
-                continue
             x = [n + shift[i] for n, _ in points]
             numbers = [getattr(line, values) for _, line in points]
             halves = [half if math.isfinite(half := t_half_width(v)) else 0.0 for v in numbers]
-            axis.errorbar(x, [v.mean() for v in numbers], halves, marker=marker, color=f"C{i}", capsize=3, lw=1,
+            axis.errorbar(x, [v.mean() for v in numbers], halves, marker=MARKERS[kind], color=f"C{i}", capsize=3, lw=1,
                           label=NAMES[kind])  # fmt: skip
         axis.set(xlabel="evaluations of the decoder, a training step and image", xticks=counts)
         axis.set_xlim(min(counts) - 1.0, max(counts) + 1.0)

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,33 +12,16 @@ import numpy as np
 
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
+from reproduce.family.bounds import own_bound
 from reproduce.family.cells import FamilyPreset
 from reproduce.family.figures import curves_figure, inference_figure, samples_figure
+from reproduce.family.gains import ALONE, LEVEL, Line, Part, gain, not_apart, together, told
 from reproduce.judged.findings import Row, read_row, read_table1_row
+from reproduce.judged.timing import STEPS, Ratio, read_times
 from reproduce.judged.work import judge_of, records_of
 from reproduce.tables import fixed, markdown, t_half_width
 
 BASE, WIDTH = "vae", 80
-
-
-class Line(NamedTuple):
-    """A cell, over its seeds; nats per image.
-
-    Attributes:
-        name: Of the cell.
-        rows: Its trained models.
-        neg_bound: Mean -bound of each, on the images that have one.
-        ais: Mean NLL by AIS of each.
-        common: The same, on the images that have a bound.
-        slack: Mean of -bound less AIS of each, on those.
-    """
-
-    name: str
-    rows: list[Row]
-    neg_bound: np.ndarray
-    ais: np.ndarray
-    common: np.ndarray
-    slack: np.ndarray
 
 
 class Found(NamedTuple):
@@ -50,6 +33,8 @@ class Found(NamedTuple):
         curves: By cell, the validation -bound by epoch of its first model.
         pictures: By cell, samples ``[n, H, W, C]`` of its first model.
         beside: The cells that Table 1 stands in for.
+        times: By cell, of a training step, where that was timed.
+        missing: Cells of the table that have no model on record.
     """
 
     lines: list[Line]
@@ -57,6 +42,8 @@ class Found(NamedTuple):
     curves: dict[str, list[float]]
     pictures: dict[str, np.ndarray]
     beside: list[str]
+    times: Mapping[str, Ratio]
+    missing: list[str]
 
 
 def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) -> Found:
@@ -87,9 +74,10 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
     for name in preset.cells:
         if group := sorted(rows.get(name, []), key=lambda member: member[0].seed):
             of_cell = [row for row, _, _ in group]
-            means = [
-                [values.mean() for values in (row.neg_elbo, row.ais, row.ais[: len(row.neg_elbo)])] for row in of_cell
-            ]
+            means = []
+            for row, record, where in group:
+                neg_bound = own_bound(where, preset, record, row.neg_elbo)
+                means.append([values.mean() for values in (neg_bound, row.ais, row.ais[: len(neg_bound)])])
             neg_bound, ais, common = np.array(means).T
             lines.append(Line(name, of_cell, neg_bound, ais, common, neg_bound - common))
             curves[name] = group[0][1]["history"]["val_loss"]
@@ -97,54 +85,14 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
             if path.exists():
                 with np.load(path, allow_pickle=False) as archive:
                     pictures[name] = archive["samples"]
-    return Found(lines, configuration, curves, pictures, beside)
+    missing = [name for name in (*preset.names, *preset.beside) if name not in curves]
+    return Found(lines, configuration, curves, pictures, beside, read_times(folder), missing)
 
 
 def over_seeds(values: Sequence[float], digits: int = 2) -> str:
     """The mean, with half the 95 % t-interval over seeds where there are some."""
     half = t_half_width(values)
     return fixed(float(np.mean(values)), digits) + (f" ± {fixed(half, digits)}" if math.isfinite(half) else "")
-
-
-class Gain(NamedTuple):
-    """What a cell has over the VAE, in nats; positive is better. Intervals over seeds; NaN where seeds do not give one.
-
-    Attributes:
-        bound: Of the bound.
-        bound_half: Half its 95 % interval.
-        decoder: Of log p(x) by AIS.
-        decoder_half: Half its 95 % interval.
-        inference: Of how near the bound is to log p(x).
-        inference_half: Half its 95 % interval.
-    """
-
-    bound: float
-    bound_half: float
-    decoder: float
-    decoder_half: float
-    inference: float
-    inference_half: float
-
-
-def gain(line: Line, base: Line) -> Gain:
-    """A cell's, seed by seed."""
-    pairs = {}
-    for name in ("neg_bound", "common", "slack"):
-        sides = [{row.seed: v for row, v in zip(x.rows, getattr(x, name), strict=True)} for x in (base, line)]
-        common = sorted(sides[0].keys() & sides[1].keys())
-        each = np.array([sides[0][seed] - sides[1][seed] for seed in common])
-        half = t_half_width(each)
-        pairs[name] = (float(each.mean()) if len(each) else math.nan, half if math.isfinite(half) else math.nan)
-    return Gain(*pairs["neg_bound"], *pairs["common"], *pairs["slack"])
-
-
-def told(value: float, half: float) -> str:
-    """In a word."""
-    if math.isnan(half):
-        return "one seed: open"
-    if abs(value) <= half:
-        return "not told apart"
-    return "better" if value > 0 else "worse"
 
 
 def write_report(folder: Path, preset: FamilyPreset, table1: Path, judge: Path, script: str) -> list[Path]:
@@ -169,12 +117,12 @@ def lines_csv(lines, cells) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["cell", "seed", "evaluations", "neg_bound", "importance_nll", "ais_nll", "slack", "bdmc_gap",
-                     "active_units", "seconds_per_epoch"])  # fmt: skip
+                     "active_units"])  # fmt: skip
     for line in lines:
         for row, neg_bound, ais, slack in zip(line.rows, line.neg_bound, line.ais, line.slack, strict=True):
             numbers = (neg_bound, np.mean(row.nll), ais, slack, row.gap)
             writer.writerow([line.name, row.seed, cells[line.name].evaluations, *(f"{v:.4f}" for v in numbers),
-                             row.active_units, f"{row.seconds:.3f}"])  # fmt: skip
+                             row.active_units])  # fmt: skip
     return buffer.getvalue()
 
 
@@ -185,12 +133,12 @@ def page(found: Found, cells, script: str) -> str:
         (
             line.rows[0].label, cells[line.name].evaluations, len(line.rows), over_seeds(line.neg_bound),
             over_seeds([float(np.mean(row.nll)) for row in line.rows]), over_seeds(line.ais),
-            over_seeds(line.slack), fixed(float(np.mean([row.gap for row in line.rows])), 3),
-            _units(line.rows),
-            fixed(float(np.mean([row.seconds for row in line.rows])), 2),
+            over_seeds(line.slack), fixed(float(np.mean([row.gap for row in line.rows])), 3), _units(line.rows),
+            *([found.times.get(line.name, "1" if line.name == BASE else "")] if found.times else []),
         ) for line in lines
     ]  # fmt: skip
     row = lines[0].rows[0]
+    head = ("model", "evaluations", "seeds", "−bound", "IS-1000", "AIS", "−bound less AIS", "BDMC gap", "active units")
     parts = [
         "# The family at equal numbers of evaluations",
         f"Generated by `reproduce/{script}` from the records in this folder; nothing here is typed.",
@@ -200,21 +148,51 @@ def page(found: Found, cells, script: str) -> str:
         "second column says: with its gradient in z, or, for IWAE, without. Decoders are judged by annealed importance "
         f"sampling on {len(row.ais)} test images, bounds on {len(row.neg_elbo)} of them. Nats per image; ± is half a "
         "95 % t-interval over seeds. A test image is binarised once, the same for all.",
-        markdown(
-            ("model", "evaluations", "seeds", "−bound", "IS-1000", "AIS", "−bound less AIS", "BDMC gap",
-             "active units", "seconds an epoch"), table
-        ),
+        markdown((*head, *(["time a step, VAE = 1"] if found.times else [])), table),
         "*−bound less AIS* is what inference still lacks: how far the model's own bound is below log p(x) of its own "
-        "decoder. HMC-VAE maximises no bound of the refined draws; its bound is the ELBO of its encoder, which does "
-        "not see the refinement. IWAE's is the ELBO too, not the bound of several draws that it maximises. Seconds are "
-        "by the clock, beside whatever else the machine did: they compare only where it did nothing else.",
+        "decoder. IWAE's own bound is that of all its draws, E log 1/L Σ w. HMC-VAE maximises no bound of the refined "
+        "draws; its bound is the ELBO of its encoder, which does not see the refinement.",
+        *([_times()] if found.times else []),
         *([_beside(found, cells)] if found.beside else []),
+        *([f"Not on record: {'; '.join(cells[name].label for name in found.missing)}."] if found.missing else []),
+        *_judge(lines),
         *_against_base(lines),
         "![inference and decoder](inference.png)",
         "![bound by epoch](curves.png)",
         *(["![digits from the prior](samples.png)"] if found.pictures else []),
     ]  # fmt: skip
     return "\n\n".join(part if part[0] in "|#!" else textwrap.fill(part, WIDTH) for part in parts) + "\n"
+
+
+def _times() -> str:
+    return (
+        "Time is processor time of a training step over the VAE's, timed before it: the median over rounds in which "
+        f"the cells take turns, {STEPS} steps each, and in brackets their quartiles."
+    )
+
+
+def _judge(lines: Sequence[Line]) -> list[str]:
+    """Where importance sampling is nearer to log p(x) than AIS: both are above NLL in expectation."""
+    models, nearer = [], []
+    for line in lines:
+        count = min(len(values) for row in line.rows for values in (row.nll, row.ais))
+        each = np.array([row.nll[:count] - row.ais[:count] for row in line.rows])
+        models += each.mean(axis=1).tolist()
+        images = each.mean(axis=0)
+        error = float(images.std(ddof=1) / math.sqrt(count)) if count > 1 else math.inf
+        if images.mean() < -1.96 * error:
+            nearer.append((float(images.mean()), f"{line.rows[0].label} {images.mean():+.3f} ± {error:.3f}"))
+    below = [-value for value in models if value < 0.0]
+    if not below:
+        return []
+    words = "; ".join(text for _, text in sorted(nearer))
+    return [
+        "IS-1000 and AIS are both above the true NLL in expectation, so the lower of the two is the nearer. Of "
+        f"{len(models)} models IS-1000 is below AIS for {len(below)}, by up to {max(below):.3f} nats; a cell's models "
+        "together, it is by more than 1.96 standard errors over images "
+        + (f"for {len(nearer)} of {len(lines)} cells: {words}. There" if words else "for no cell. Where it is so")
+        + " these chains are not the tighter judge, and AIS is off by at least as much."
+    ]
 
 
 def _units(rows) -> str:
@@ -237,30 +215,47 @@ def _against_base(lines):
     if base is None or not others:
         return []
     gains = {line.name: gain(line, base) for line in others}
+    adjusted = together(part for found in gains.values() for part in found)
     rows = []
     for line in others:
-        g = gains[line.name]
         cells = []
-        for value, half in ((g.bound, g.bound_half), (g.decoder, g.decoder_half), (g.inference, g.inference_half)):
-            cells += [f"{value:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}"), told(value, half)]
+        for part in gains[line.name]:
+            cells += [part, told(part, adjusted)]
         rows.append((line.rows[0].label, *cells))
-    best = max(others, key=lambda line: gains[line.name].bound)
-    better = [
-        line.rows[0].label
-        for line in others
-        if told(gains[line.name].decoder, gains[line.name].decoder_half) == "better"
-    ]
-    nearer = [
-        line.rows[0].label for line in others
-        if told(gains[line.name].inference, gains[line.name].inference_half) == "better"
-    ]  # fmt: skip
+    decoders, nearer = (_better({line.rows[0].label: gains[line.name][i] for line in others}, adjusted) for i in (1, 2))
     return [
         "## Better inference, or a better decoder?",
         "What each has over the VAE of the same seed: the gain of its bound is the gain of log p(x) (a better decoder) "
         "and what its bound came nearer to log p(x) (better inference), on the images that have both.",
         markdown(("model", "bound", "", "log p(x), AIS", "", "inference", ""), rows),
-        f"A better decoder than the VAE's, as far as these seeds tell: {'; '.join(better) or 'none'}.",
-        f"A bound nearer to log p(x): {'; '.join(nearer) or 'none'}.",
-        f"The highest bound has {best.rows[0].label}: {gains[best.name].bound:+.2f} nats, of which "
-        f"{gains[best.name].decoder:+.2f} is the decoder's.",
+        "± is half a 95 % interval over seeds. The words allow for more: AIS is taken to be off by up to BDMC's gap, "
+        "of the cell and of the VAE, whichever makes less of the difference; *better* and *worse* are what stands "
+        f"where the {len(adjusted)} verdicts are to be right together at {100 * (1 - LEVEL):.0f} % (Holm), "
+        f"*{ALONE[2:]}* what stands only where nothing else is asked. The gap is of images that the model simulates, a "
+        "sign and no bound for these.",
+        f"A better decoder than the VAE's: {decoders}",
+        f"A bound nearer to log p(x): {nearer}",
+        *_highest(others, gains),
     ]  # fmt: skip
+
+
+def _better(parts: Mapping[str, Part], adjusted) -> str:
+    words = {label: told(part, adjusted) for label, part in parts.items()}
+    surely = "; ".join(label for label, word in words.items() if word == "better")
+    alone = "; ".join(label for label, word in words.items() if word == "better" + ALONE)
+    return f"{surely or 'none that stands among so many verdicts'}." + (f" Taken alone: {alone}." if alone else "")
+
+
+def _highest(others, gains) -> list[str]:
+    """Which bound is highest, and from which it is not told apart."""
+    known = [line for line in others if not math.isnan(gains[line.name].bound.value)]
+    if not known:
+        return []
+    best = max(known, key=lambda line: gains[line.name].bound.value)
+    found = gains[best.name]
+    like = "; ".join(line.rows[0].label for line in not_apart(best, known, "neg_bound"))
+    return [
+        f"The highest bound has {best.rows[0].label}: {found.bound.value:+.2f} nats, of which "
+        f"{found.decoder.value:+.2f} is the decoder's."
+        + (f" Pair by pair it is not told apart at {100 * (1 - LEVEL):.0f} % from: {like}." if like else "")
+    ]

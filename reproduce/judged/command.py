@@ -1,6 +1,7 @@
 """The command line that tables of judged models have in common."""
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser, cells: Mapping[str, Cell], re
     add("--out", type=folder, metavar="DIR", help=f"output folder (default: results/{results.name}/PRESET)")
     add("--processes", type=positive, metavar="N", help="runs side by side (default: 1 with --cores, else one a core)")
     add("--cores", type=positive, metavar="N", help="cores of each run (default: 1 side by side, else all)")
+    add("--time", action="store_true",
+        help="train nothing; time a training step of each cell beside the VAE's, and write the report")  # fmt: skip
     add("--report-only", action="store_true", help="train nothing; make the report from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--verbose", type=int, choices=(0, 1, 2), default=2,
@@ -57,10 +60,26 @@ def _judge(preset, images: int | None):
     return dataclasses.replace(preset, **amounts | {"images": images})
 
 
+def time_cells(args: argparse.Namespace) -> None:
+    """Times a training step of the cells asked for, on one core unless TensorFlow has started already with more."""
+    from reproduce.judged.timing import make_times
+    from reproduce.judged.work import Settings
+    from reproduce.table1 import take_cores
+
+    with contextlib.suppress(RuntimeError):
+        take_cores(1)
+    say = (lambda text: print(text, flush=True)) if args.verbose else (lambda text: None)
+    settings = Settings(args.settings, args.out, args.data_dir)
+    make_times(args.settings, [run.cell for run in args.runs], settings.data(), args.out, say)
+
+
 def train_missing(args: argparse.Namespace) -> dict[str, str]:
-    """Does the runs that are missing; gives what went wrong, by run."""
+    """Does the runs that are missing, or with ``--time`` times their steps; gives what went wrong, by run."""
     from reproduce.judged.work import Settings, do_runs
 
+    if args.time:
+        time_cells(args)
+        return {}
     return do_runs(args, Settings(args.settings, args.out, args.data_dir))
 
 

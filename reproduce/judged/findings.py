@@ -28,8 +28,6 @@ class Row(NamedTuple):
         active_units: How many; None where nobody counted.
         latent_size: l.
         chains: ``acceptance``, ``acceptance_low``, ``step_size``, ``jump`` of the last epoch; empty without chains.
-        seconds: An epoch's.
-        cores: That the training had; None where it is not on record.
         epochs: Of the training.
     """
 
@@ -44,8 +42,6 @@ class Row(NamedTuple):
     active_units: int | None
     latent_size: int
     chains: dict[str, float]
-    seconds: float
-    cores: int | None
     epochs: int
 
 
@@ -84,7 +80,7 @@ def read_row(record: dict, verdicts: dict, label: str) -> Row:
     return Row(
         cell, label, record["seed"], *(np.array(per_image[n]) for n in ("ais", "neg_elbo", "nll")),
         found["gap"], found["gap_standard_error"], results["active_units"], record["configuration"]["latent_size"],
-        chains, training["seconds_per_epoch"], training["cores"], training["epochs"],
+        chains, training["epochs"],
     )  # fmt: skip
 
 
@@ -111,7 +107,7 @@ def read_table1_row(
     row = Row(
         cell, label, seed, *(np.array(per_image[n]) for n in ("ais", "neg_elbo", "nll")), found["gap"],
         found["gap_standard_error"], active_units, record["configuration"]["latent_size"], {},
-        training["seconds_per_epoch"], training.get("cores"), training["epochs"],
+        training["epochs"],
     )  # fmt: skip
     return row, record
 

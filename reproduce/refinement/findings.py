@@ -1,12 +1,15 @@
 """What the records say: a row a trained model, and the differences between cells."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from hvae_tf.runs import RecordError, RunStore, read_record
 from reproduce.judged.findings import Row, read_row, read_table1_row
+from reproduce.judged.timing import Ratio, read_times
 from reproduce.judged.work import judge_of, records_of
 from reproduce.judging.models import split_name
 from reproduce.refinement.cells import CELLS
@@ -25,6 +28,7 @@ class Findings(NamedTuple):
         judge: The configuration of the judge's records; None where there is none.
         pictures: ``[n, H, W, C]`` by cell, of its first model.
         beside: Whether models of Table 1 are among the rows.
+        times: By cell, of a training step, where that was timed.
     """
 
     rows: list[Row]
@@ -33,6 +37,7 @@ class Findings(NamedTuple):
     judge: dict | None
     pictures: dict[str, np.ndarray]
     beside: bool = False
+    times: Mapping[str, Ratio] = MappingProxyType({})
 
     def by_cell(self) -> dict[str, list[Row]]:
         """The rows of each cell, in order."""
@@ -70,7 +75,7 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
     rows.sort(key=lambda row: (order.index(row.cell), row.seed))
     pictures = {cell: pictures[cell] for cell in sorted(pictures, key=order.index)}
     found = read_record(exact) if exact.exists() else None
-    return Findings(rows, found, configuration, judge_configuration, pictures, any_beside)
+    return Findings(rows, found, configuration, judge_configuration, pictures, any_beside, read_times(folder))
 
 
 def _row_beside(units, table1: Path, judge: Path) -> Row | None:

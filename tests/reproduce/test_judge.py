@@ -22,6 +22,7 @@ from reproduce.judging.blocks import Blocks
 from reproduce.judging.digits import make_digits_models
 from reproduce.judging.estimates import Piece, share
 from reproduce.judging.findings import Findings, Mean, paired
+from reproduce.judging.misses import miss_differences, verdict
 from reproduce.judging.models import JudgedModel, cell_label, find_models, split_name
 from reproduce.judging.presets import Chains, JudgePreset
 from reproduce.judging.report import page, write_report
@@ -343,6 +344,27 @@ def test_what_the_sampler_misses_is_paired_too():
     assert paired(record, "nll").value == pytest.approx(0.5)
     assert paired(record, "nll").images == 2
     assert paired(record, "neg_elbo").value == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_whether_misses_differ_by_model_is_tested_image_by_image(seed):
+    random = np.random.default_rng(seed)
+    images, noise = 100.0 + 20.0 * random.standard_normal(200), random.standard_normal([2, 200])
+    vae = judged("vae-seed0", images, images + 0.4 + 0.5 * noise[0])
+    alike = judged("k1-fixed-seed0", images - 0.2, images + 0.2 + 0.5 * noise[0] + 0.02 * noise[1])
+    findings = Findings([vae, alike])
+    assert not miss_differences(findings)["k1-fixed"].told_apart
+    assert "do not show that what is missed hangs on the model" in verdict(findings)
+    text = " ".join(page(findings).split())
+    assert "1 of 1 difference by AIS between these cells is smaller than" in text
+    assert "hangs on the model:" not in text
+    # a planted error: a model that misses 0.1 nats less on the same images
+    other = Findings([vae, alike, judged("k5-free-seed0", images, images + 0.3 + 0.5 * noise[0] + 0.02 * noise[1])])
+    found = miss_differences(other)["k5-free"]
+    assert abs(found.value + 0.1) < 5.0 * found.error
+    assert "What is missed hangs on the model" in verdict(other)
+    assert cell_label("k5-free") in verdict(other)
+    assert "k1-fixed" not in miss_differences(Findings([vae]))
 
 
 def test_unlike_records_are_not_reported_together(tmp_path):

@@ -1,15 +1,20 @@
 """The script that runs every flow on targets of known evidence."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from hvae_tf.runs import InlineExecutor, RunStore, run_all
+from hvae_tf import LogDensityTarget
+from hvae_tf.runs import InlineExecutor, RunStore, make_record, run_all
 from hvae_tf.targets.known import KNOWN_TARGETS
 from reproduce import targets
-from reproduce.auxiliary.training import Training
+from reproduce.auxiliary.beta_binomial import best_gaussian
+from reproduce.auxiliary.training import Training, train
 from reproduce.evidence.flows import FLOWS
+from reproduce.evidence.optimum import smallest_gap
 from reproduce.evidence.report import cells, report
 from reproduce.evidence.work import Fit
 
@@ -48,6 +53,85 @@ def test_a_diverged_training_is_called_so(folder):
         assert json.dumps(value)
     records[0]["results"]["gap"] = None
     assert "| diverged |" in report(records)["report.md"]
+
+
+def test_how_a_training_ended_is_told(folder):
+    record = RunStore(folder).read_all()[0]
+    results = {**record["results"], "gap": None, "bound": None, "standard_error": None}
+    for more, words in (({"steps": 7, "lost_draws": 0}, "diverged at step 7"),
+                        ({"steps": 100, "lost_draws": 3}, "no bound: 3 draws lost")):  # fmt: skip
+        text = report([{**record, "results": {**results, **more}}])["report.md"]
+        assert f"| {words} |" in text
+
+
+def test_a_training_that_diverges_ends_there():
+    """On a target that is NaN beyond a line which draws cross."""
+    target = LogDensityTarget(lambda z: tf.reduce_sum(tf.math.log(z + 3.0), axis=-1), 1)
+    found = train(target, None, (np.zeros(1), np.ones(1)), dataclasses.replace(TRAINING, batch_size=400, seed=1))
+    assert np.isnan(found.bound)
+    assert len(found.history) < TRAINING.iterations
+    assert np.isfinite(found.history[:-1]).all()
+
+
+def made_up(flow, target, gap, error=0.001, rise=0.0, seed=0):
+    """A record of a training."""
+    training = dataclasses.asdict(Training())
+    bounds = np.full(30, -1.0)
+    bounds[-3:] += rise
+    return make_record(
+        f"{target}-{flow}-seed{seed}", configuration={"flow": flow, "target": target, **training}, seed=seed,
+        data_fingerprint="0", history={"bound": bounds}, wall_seconds=1.0,
+        results={"bound": -gap, "standard_error": error, "log_evidence": 0.0, "gap": gap},
+    )  # fmt: skip
+
+
+def test_what_has_not_arrived_is_marked():
+    best = smallest_gap("beta-binomial", False)
+    table = cells([
+        made_up("mean-field", "beta-binomial", best + 0.002),
+        made_up("planar-8", "beta-binomial", best + 0.004),  # beyond three standard errors
+        made_up("hvae-free", "beta-binomial", best - 0.05),
+        made_up("gaussian", "beta-binomial", best - 0.05),  # less than diagonal, and still not the best of Gaussians
+        made_up("iaf-2", "beta-binomial", 0.05, rise=0.1),
+        made_up("maf-2", "beta-binomial", 0.05, rise=0.001),
+    ])  # fmt: skip
+    marks = {flow: cell.marks for (flow, _), cell in table.items()}
+    assert marks == {"mean-field": "", "planar-8": "▲", "hvae-free": "", "gaussian": "▲", "iaf-2": "↗", "maf-2": ""}
+
+
+def test_those_not_told_apart_are_nearest_together():
+    records = [
+        made_up("iaf-2", "banana", 0.030, 0.004), made_up("hvi-network", "banana", 0.038, 0.004),
+        made_up("uha-4", "banana", 0.045, 0.004), made_up("fisher-z", "banana", 0.2, 0.004),
+        made_up("iaf-2", "modes", 0.05), made_up("planar-8", "modes", 0.04, seed=1),
+        made_up("planar-8", "modes", 0.10, seed=2),
+    ]  # fmt: skip
+    text = report(records)["report.md"]
+    line = next(line for line in text.splitlines() if line.startswith("| banana, l = 2 | inverse"))
+    assert [cell.strip() for cell in line.split(" | ")[1:]] == [
+        "inverse autoregressive, 2 layers 0.0300 ± 0.0040; HVI, n = 4, reverse network 0.0380 ± 0.0040",
+        "UHA, T = 4",
+        "0.0450 ± 0.0040 |",
+    ]
+    line = next(line for line in text.splitlines() if line.startswith("| two unit Gaussians"))
+    assert "planar, 8 layers 0.0700" in line.split(" | ")[1]  # its trainings differ by more than its draws
+    fisher = next(line for line in text.splitlines() if line.startswith("| Riemannian, K = 4, Fisher at z"))
+    assert fisher.endswith("| 0.2000 ± 0.0040 | – |")  # banana has a Fisher information, the modes say of none
+
+
+def test_the_best_gaussians():
+    """Exact where Gaussians are, and by quadrature what a long descent finds."""
+    precision = np.linalg.inv(0.9 ** np.abs(np.subtract.outer(np.arange(10), np.arange(10))))
+    expected = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    assert smallest_gap("gaussian", False) == pytest.approx(expected, abs=1e-9)
+    assert smallest_gap("gaussian", True) == 0.0
+    quadrature = -best_gaussian(KNOWN_TARGETS["funnel"].make(), True, 60, (np.zeros(2), np.ones(2)))[0]
+    assert smallest_gap("funnel", True) == pytest.approx(quadrature, abs=1e-6)
+    for name in KNOWN_TARGETS:
+        assert smallest_gap(name, True) <= smallest_gap(name, False) + 1e-9
+    # a planted error: too few nodes for two modes
+    few = -best_gaussian(KNOWN_TARGETS["modes"].make(), False, 12, (np.zeros(2), np.ones(2)))[0]
+    assert abs(few - smallest_gap("modes", False)) > 0.01
 
 
 def test_unknown_names_are_refused(capsys, tmp_path):

@@ -46,7 +46,7 @@ def test_the_bias_without_moves_is_the_elbos(biases):
 
 def row(cell, seed, ais, units=4):
     values = np.asarray(ais, float)
-    return Row(cell, cells.CELLS[cell].label, seed, values, values + 1.0, values, 0.01, 0.005, units, 8, {}, 1.0, 1, 5)
+    return Row(cell, cells.CELLS[cell].label, seed, values, values + 1.0, values, 0.01, 0.005, units, 8, {}, 5)
 
 
 def test_differences_are_paired_by_seed_where_there_are_seeds():
