@@ -104,7 +104,7 @@ class Bernoulli(Likelihood):
         if not ((x >= 0) & (x <= 1)).all():
             raise ValueError(
                 f"x has values from {x.min()} to {x.max()}; the bernoulli likelihood expects values in [0, 1]: "
-                "scale and binarise the images first"
+                "scale and binarise x first, or take another likelihood"
             )
 
 

@@ -105,9 +105,11 @@ class FamilyPreset(Preset):
     Attributes:
         beside: For cells that are the same model as one of Table 1, trained by the same protocol, the name of that;
             its runs stand in for them.
+        title: Of the report.
     """
 
     beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    title: str = "The family at equal numbers of evaluations"
 
 
 _BUDGET = TABLE1_PRESETS["budget"].config
@@ -142,8 +144,12 @@ PRESETS = {
 _HVI = family(300, (2, 5, 6, 9), ("hvae-none", "hvae-free")) | family(300, (2, 5, 9, 17), ("hvi",))
 _HVI = dict(sorted(_HVI.items(), key=lambda item: item[1].evaluations))
 HVI_PRESET = _mnist(_HVI)
-HVI_PRESET = dataclasses.replace(HVI_PRESET, names=tuple(name for name in HVI_PRESET.names if name != "hvi-17"))
+HVI_PRESET = dataclasses.replace(
+    HVI_PRESET,
+    names=tuple(name for name in HVI_PRESET.names if name != "hvi-17"),
+    title="HVI beside VAE and HVAE on MNIST",
+)
 
 # HVAE whose momentum is not tied to its tempering, beside the same with one that is
 _UNTIED = family(300, (2,), ("hvae-fixed", "untied-fixed")) | family(300, (6,), ("hvae-free", "untied-free"))
-UNTIED_PRESET = _mnist(_UNTIED)
+UNTIED_PRESET = dataclasses.replace(_mnist(_UNTIED), title="A momentum that is not tied, on MNIST")

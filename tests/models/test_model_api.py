@@ -108,7 +108,7 @@ def test_other_likelihoods(likelihood, outputs, networks, seed):
         (lambda m, x: m.reconstruct(x, seed=1, batch_size=0), "batch_size is 0"),
         (lambda m, x: m.elbo(x.astype(complex)), "x is of dtype complex128; expected real numbers"),
         (lambda m, x: m.reconstruct(x[..., 0]), r"x has shape \(24, 6, 5\)"),
-        (lambda m, x: m.reconstruct(255 * x), r"from 0.0 to 255.0; .*scale and binarise the images first"),
+        (lambda m, x: m.reconstruct(255 * x), r"from 0.0 to 255.0; .*scale and binarise x first"),
         (lambda m, x: m.elbo(x, 0), "num_samples is 0"),
         (lambda m, x: m.elbo(x, 1.5), "num_samples is 1.5"),
         (lambda m, x: m.elbo(x, chunk_size=0), "chunk_size is 0"),
