@@ -106,10 +106,14 @@ class FamilyPreset(Preset):
         beside: For cells that are the same model as one of Table 1, trained by the same protocol, the name of that;
             its runs stand in for them.
         title: Of the report.
+        pairs: Cells that are compared image by image, the first less the second, beside each less the VAE.
+        claims: Of papers, and the pairs that tell of each.
     """
 
     beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
     title: str = "The family at equal numbers of evaluations"
+    pairs: tuple[tuple[str, str], ...] = ()
+    claims: Mapping[str, tuple[tuple[str, str], ...]] = dataclasses.field(default_factory=dict)
 
 
 _BUDGET = TABLE1_PRESETS["budget"].config
@@ -148,8 +152,25 @@ HVI_PRESET = dataclasses.replace(
     HVI_PRESET,
     names=tuple(name for name in HVI_PRESET.names if name != "hvi-17"),
     title="HVI beside VAE and HVAE on MNIST",
+    pairs=(
+        *((f"hvi-{n}", f"hvae-{tempering}-{n}") for n in (2, 5, 9) for tempering in ("none", "free")),
+        ("hvi-2", "hvae-free-6"),
+        ("hvi-5", "hvi-2"),
+        ("hvi-9", "hvi-5"),
+    ),
+    claims={
+        "the auxiliary bound helps (Salimans et al. 2015)": tuple((f"hvi-{n}", "vae") for n in (2, 5, 9)),
+        "more leapfrog steps help (Salimans et al. 2015)": (("hvi-5", "hvi-2"), ("hvi-9", "hvi-5")),
+        "reverse kernels are unnecessary (Caterini et al. 2018)": tuple(
+            (f"hvi-{n}", f"hvae-{tempering}-{n}") for n in (2, 5, 9) for tempering in ("none", "free")
+        ),
+    },
 )
 
 # HVAE whose momentum is not tied to its tempering, beside the same with one that is
 _UNTIED = family(300, (2,), ("hvae-fixed", "untied-fixed")) | family(300, (6,), ("hvae-free", "untied-free"))
-UNTIED_PRESET = dataclasses.replace(_mnist(_UNTIED), title="A momentum that is not tied, on MNIST")
+UNTIED_PRESET = dataclasses.replace(
+    _mnist(_UNTIED),
+    title="A momentum that is not tied, on MNIST",
+    pairs=(("untied-fixed-2", "hvae-fixed-2"), ("untied-free-6", "hvae-free-6")),
+)

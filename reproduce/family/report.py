@@ -16,7 +16,7 @@ from reproduce.family.bounds import own_bound
 from reproduce.family.cells import FamilyPreset
 from reproduce.family.figures import curves_figure, inference_figure, samples_figure
 from reproduce.family.gains import ALONE, LEVEL, Line, Part, gain, not_apart, together, told
-from reproduce.judged.findings import Row, read_row, read_table1_row
+from reproduce.judged.findings import Difference, Row, difference, differences_table, read_row, read_table1_row
 from reproduce.judged.timing import STEPS, Ratio, read_times
 from reproduce.judged.work import judge_of, records_of
 from reproduce.tables import fixed, markdown, t_half_width
@@ -156,7 +156,9 @@ def page(found: Found, preset: FamilyPreset, script: str) -> str:
         *([_beside(found, cells)] if found.beside else []),
         *([f"Not on record: {'; '.join(cells[name].label for name in found.missing)}."] if found.missing else []),
         *_judge(lines),
+        *_claims(lines, preset.claims),
         *_against_base(lines),
+        *_pairs(lines, preset.pairs),
         "![inference and decoder](inference.png)",
         "![bound by epoch](curves.png)",
         *(["![digits from the prior](samples.png)"] if found.pictures else []),
@@ -228,6 +230,16 @@ def _against_base(lines):
         "What each has over the VAE of the same seed: the gain of its bound is the gain of log p(x) (a better decoder) "
         "and what its bound came nearer to log p(x) (better inference), on the images that have both.",
         markdown(("model", "bound", "", "log p(x), AIS", "", "inference", ""), rows),
+        *_words(adjusted, decoders, nearer),
+        *_highest(others, gains),
+    ]  # fmt: skip
+
+
+def _words(adjusted, decoders: str, nearer: str) -> list[str]:
+    """What the table's words mean, and what they come to; nothing where no cell has seeds enough for one."""
+    if not adjusted:
+        return []
+    return [
         "± is half a 95 % interval over seeds. The words allow for more: AIS is taken to be off by up to BDMC's gap, "
         "of the cell and of the VAE, whichever makes less of the difference; *better* and *worse* are what stands "
         f"where the {len(adjusted)} verdicts are to be right together at {100 * (1 - LEVEL):.0f} % (Holm), "
@@ -235,8 +247,50 @@ def _against_base(lines):
         "sign and no bound for these.",
         f"A better decoder than the VAE's: {decoders}",
         f"A bound nearer to log p(x): {nearer}",
-        *_highest(others, gains),
-    ]  # fmt: skip
+    ]
+
+
+def _claims(lines: Sequence[Line], claims) -> list[str]:
+    """For each claim what the pairs at hand say of it: -bound and NLL by AIS, one less the other, image by image."""
+    cells = {line.name: line.rows for line in lines}
+    said = []
+    for claim, pairs in claims.items():
+        found = []
+        for a, b in pairs:
+            if a in cells and b in cells:
+                bound, ais = (difference(cells[a], cells[b], of) for of in ("neg_elbo", "ais"))
+                found.append(
+                    f"{cells[a][0].label} less {cells[b][0].label}: −bound {_with_error(bound)}, AIS {_with_error(ais)}"
+                )
+        said.append(f"*{claim}*: {'; '.join(found) or 'none of its pairs is on record'}.")
+    if not said:
+        return []
+    explained = (
+        "Differences are taken image by image; ± is half a 95 % interval over seeds where there is one, else 1.96 "
+        "standard errors over images, which are of these trained models and leave open what other seeds would give."
+    )
+    return ["## Claims", *said, explained]
+
+
+def _with_error(found: Difference) -> str:
+    half = 1.96 * found.image_error if math.isnan(found.half) else found.half
+    return f"{found.value:+.2f} ± {half:.2f} ({found.verdict})"
+
+
+def _pairs(lines: Sequence[Line], pairs) -> list[str]:
+    """Differences image by image, to the VAE and of these pairs, where there are such."""
+    cells = {line.name: line.rows for line in lines}
+    if not pairs or BASE not in cells:
+        return []
+    pairs = [*((name, BASE) for name in cells if name != BASE), *pairs]
+    return [
+        "## Image by image",
+        "NLL by AIS, of one less of the other, on the same images; the error over images is that of these trained "
+        "models, and one spread over seeds stands in where a cell has one training.",
+        differences_table(cells, pairs),
+        "−bound, likewise:",
+        differences_table(cells, pairs, "neg_elbo"),
+    ]
 
 
 def _better(parts: Mapping[str, Part], adjusted) -> str:

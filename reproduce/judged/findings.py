@@ -1,7 +1,7 @@
 """What records of trainings and of the judge say together: a row a trained model, and the differences between cells."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from hvae_tf.runs import read_record
 from reproduce.judging.models import split_name
 from reproduce.mnist.evaluation import read_run_record
-from reproduce.tables import half_width
+from reproduce.tables import fixed, half_width, markdown
 
 
 class Row(NamedTuple):
@@ -112,10 +112,10 @@ def read_table1_row(
     return row, record
 
 
-def difference(these: Sequence[Row], those: Sequence[Row]) -> Difference:
-    """AIS of one cell's models less another's, on the images that all have."""
-    count = min(len(row.ais) for row in (*these, *those))
-    a, b = ({row.seed: row.ais[:count] for row in rows} for rows in (these, those))
+def difference(these: Sequence[Row], those: Sequence[Row], of: str = "ais") -> Difference:
+    """NLL by AIS of one cell's models less another's, or another field of `Row`, on the images that all have."""
+    count = min(len(getattr(row, of)) for row in (*these, *those))
+    a, b = ({row.seed: getattr(row, of)[:count] for row in rows} for rows in (these, those))
     images = np.mean(list(a.values()), axis=0) - np.mean(list(b.values()), axis=0)
     error = float(images.std(ddof=1) / math.sqrt(count))
     common = sorted(a.keys() & b.keys())
@@ -130,3 +130,17 @@ def difference(these: Sequence[Row], those: Sequence[Row]) -> Difference:
     pooled = sum(float(np.sum((m - m.mean()) ** 2)) for m in means) / free
     half = half_width(math.sqrt(pooled * (1 / len(a) + 1 / len(b))), free)
     return Difference(value, half, error, f"{len(a)} and {len(b)} trainings, one spread")
+
+
+def differences_table(cells: Mapping[str, Sequence[Row]], pairs: Iterable[tuple[str, str]], of: str = "ais") -> str:
+    """`difference` for each pair of which both are there, as a table; nothing if there is none."""
+    rows = []
+    for a, b in pairs:
+        if a in cells and b in cells:
+            found = difference(cells[a], cells[b], of)
+            rows.append([
+                f"{cells[a][0].label} less {cells[b][0].label}", f"{found.value:+.3f}", fixed(found.half, 3),
+                fixed(found.image_error, 3), found.how, found.verdict,
+            ])  # fmt: skip
+    head = ["", "nats", "95 % over seeds, ±", "s.e. over images", "from", "verdict"]
+    return markdown(head, rows) if rows else ""

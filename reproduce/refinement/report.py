@@ -12,7 +12,7 @@ import numpy as np
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
 from reproduce.family.figures import samples_figure
-from reproduce.judged.findings import Row, difference
+from reproduce.judged.findings import Row, difference, differences_table
 from reproduce.refinement.cells import CELLS, REFINED
 from reproduce.refinement.factor_analysis import STARTS
 from reproduce.refinement.figures import bias_figure, kl_figure, likelihood_figure
@@ -239,19 +239,11 @@ def _model_table(findings: Findings) -> str:
 
 
 def _differences(findings: Findings) -> str:
-    cells, rows = findings.by_cell(), []
+    cells = findings.by_cell()
     pairs = [(name, "vae") for name in cells if name != "vae"]
     pairs += [(cell, cell.replace("m5", "m1")) for cell in REFINED if cell.startswith("m5")]
     pairs += [(cell, cell.removesuffix("-shear")) for cell in REFINED if cell.endswith("-shear")]
-    for a, b in pairs:
-        if a in cells and b in cells:
-            found = difference(cells[a], cells[b])
-            rows.append([
-                f"{cells[a][0].label} less {cells[b][0].label}", f"{found.value:+.3f}", fixed(found.half, 3),
-                fixed(found.image_error, 3), found.how, found.verdict,
-            ])  # fmt: skip
-    head = ["", "nats", "95 % over seeds, ±", "s.e. over images", "from", "verdict"]
-    return markdown(head, rows) if rows else "Nothing to compare."
+    return differences_table(cells, pairs) or "Nothing to compare."
 
 
 def models_csv(findings: Findings) -> str:
