@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from hvae_tf import (
@@ -322,6 +323,12 @@ CATALOGUE: dict[str, Row] = {
     "stretched": Row(StretchedFlow, {"step_size", "stretch"}, repeats=False, planted=expected_for_sampled),
     "amortised": Row(AmortisedFlow, {"kernel", "bias"}, repeats=False, network=True, planted=without_ratio),
 }
+
+
+def rows(prefix: str = "") -> list:
+    """Names for a test of every row, or of some; those of five steps say little more than of two, and are slow."""
+    names = [name for name in CATALOGUE if name.startswith(prefix)]
+    return [pytest.param(name, marks=pytest.mark.slow) if "K5" in name else name for name in names]
 
 
 def make(name, event_size, seed, dtype=tf.float64, **kwargs) -> Flow:

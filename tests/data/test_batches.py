@@ -145,6 +145,7 @@ class Reconstruction(keras.Model):
         return tf.reduce_mean(tf.reduce_sum(tf.square(x - y_pred), axis=-1))
 
 
+@pytest.mark.slow
 def test_a_table_trains_any_keras_model_and_goes_on_where_it_was(table, tmp_path):
     def run(folder, last_epoch=8):
         model = Reconstruction()

@@ -22,7 +22,7 @@ from hvae_tf.flows.nose_hoover import NoseHooverFlow
 from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.gaussian import sufficient_statistics
-from tests.catalogue import CATALOGUE, make, planar_beyond_invertible
+from tests.catalogue import CATALOGUE, make, planar_beyond_invertible, rows
 
 SIZE = 3
 # one row of each class and tempering where a property does not hang on K
@@ -68,7 +68,7 @@ def check_result(result, z):
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("leading", [(5,), (4, 5)], ids=str)
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", rows())
 def test_leading_axes_are_free(name, leading, dtype, seed):
     flow = make(name, SIZE, seed, dtype)
     z, *rest = arguments(flow, leading, seed)
@@ -154,7 +154,7 @@ def test_the_log_ratio_holds_the_determinant_of_the_jacobian(name, seed):
     np.testing.assert_allclose(np.broadcast_to(found, log_det.shape), log_det, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("hamiltonian")])
+@pytest.mark.parametrize("name", rows("hamiltonian"))
 def test_inverse_leads_back(name, seed):
     flow = make(name, SIZE, seed)
     z, noise, *_ = arguments(flow, (8,), seed)
@@ -192,7 +192,7 @@ def test_gradients_are_those_of_finite_differences(name, seed):
         )
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", rows())
 def test_a_keras_layer_finds_all_it_trains(name):
     flow = CATALOGUE[name].make(SIZE, dtype=tf.float32)
     layer = FlowLayer(flow)
@@ -223,7 +223,7 @@ def test_noise_is_a_function_of_the_seed(name, seed):
         assert np.all(np.not_equal(a, c))
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", rows())
 def test_a_flow_comes_back_from_its_configuration(name):
     flow = CATALOGUE[name].make(SIZE, dtype=tf.float64)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(flow))

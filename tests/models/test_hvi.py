@@ -30,6 +30,7 @@ def test_it_starts_as_the_untempered_hvae(networks, images):
     np.testing.assert_allclose(model.elbo(images), other.elbo(images), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_reverse_network_is_trained_saved_and_loaded(networks, images, tmp_path):
     reverse = NetworkReverse((4,), seed=1)
     flow = HVIFlow(LATENT_SIZE, 1, 1, reverse=reverse, adjoint="checkpoint")

@@ -116,7 +116,8 @@ def test_a_collapsed_posterior_is_told_of_in_one_line(seed):
     # its flow may tell of x where its encoder does not
     flow = hvae_tf.HamiltonianFlow(2, 1, "none", step_size=0.45, dtype="float64")
     model = hvae_tf.FlowVAE(model.encoder, model.decoder, flow, likelihood="normal", dtype="float64")
-    model.decoder.layers[1].kernel.assign([[3.0] * 6, [0.0] * 6])
+    model.decoder.layers[1].set_weights([np.array([[3.0] * 6, [0.0] * 6]), np.zeros(6)])
+    model.decoder.layers[2].set_weights([np.full((6, 2), 0.2) * [1.0, 0.0], np.zeros(2)])  # a mean that rises with z_1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_collapse(model, 3.0 * x)

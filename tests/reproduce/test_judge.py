@@ -218,6 +218,7 @@ def test_a_model_saved_anew_is_not_judged_again(tiny, models, tmp_path):
     assert read_record(tmp_path / "out" / "vae-seed0.json")["results"]["ais"] != before["ais"]
 
 
+@pytest.mark.slow
 def test_table_1_is_quoted_and_lends_its_values_of_single_images(tiny, models, tmp_path):
     """A record beside the folder of models has what is not made again."""
     (tmp_path / "models").mkdir()
@@ -277,6 +278,7 @@ def test_wrong_models_are_answered_in_one_line(tiny, models, tmp_path, capsys):
     assert "no records to report" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_records_of_another_kind_are_left_alone(tiny, models, tmp_path, monkeypatch, capsys):
     arguments = command(models / "vae-seed0.keras", tmp_path, "--no-curve")
     assert judge.main(arguments) == 0

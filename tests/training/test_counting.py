@@ -146,6 +146,7 @@ def test_every_batch_has_noise_of_its_own(optimizer, data):
     assert losses == losses_of_batches(vae(keras.optimizers.SGD(0.0)), data)  # the same for every optimiser
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_resume_exactly(data, tmp_path):
     def run(folder, **kwargs):
         model = vae(keras.optimizers.Adamax(0.05, gradient_accumulation_steps=3))
