@@ -104,6 +104,7 @@ def test_the_gap_is_what_the_family_leaves(covariance, kl, problem, seed, z_scor
         assert z_score(draws, expected + gap * (1 if covariance == "diagonal" else -1)) > 5
 
 
+@pytest.mark.slow
 def test_annealing_starts_from_the_full_covariance(problem):
     """From the posterior itself every chain weighs p(x), whatever the number of temperatures; the prior gets near."""
     model = problem.model("full")

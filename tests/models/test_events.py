@@ -57,6 +57,7 @@ def test_the_likelihood_sums_over_all_axes_of_an_event(name, seed):
     np.testing.assert_allclose(target.log_joint(z), expected + prior, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_learned_scale_is_trained_counted_saved_and_finds_the_noise(seed, tmp_path):
     """Rows whose columns have noise of unlike sizes; one number for each column is learned."""
     rng = np.random.default_rng(seed)

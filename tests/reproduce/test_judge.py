@@ -180,6 +180,7 @@ def test_what_a_killed_call_left_is_taken_up(models, tmp_path):
     assert (tmp_path / "vae-seed0.json").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_folder_can_be_read_only(tiny, models, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = command(models / "vae-seed0.keras", out, "--no-curve")

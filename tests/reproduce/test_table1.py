@@ -34,6 +34,7 @@ def tiny(monkeypatch):
     return preset
 
 
+@pytest.mark.slow
 def test_script_end_to_end_twice(tiny, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--preset", "tiny", "--out", str(out), "--verbose", "0", "--processes", "1"]

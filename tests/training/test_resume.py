@@ -200,6 +200,7 @@ def test_a_run_begun_when_elbo_was_logged_goes_on_bit_for_bit(uninterrupted, tmp
     assert len(rows) == 1 + expected.epochs
 
 
+@pytest.mark.slow
 def test_divergence_of_a_flow_is_told_with_its_parameters(uninterrupted, tmp_path):
     def plant(model):
         model.decoder.trainable_variables[0].assign(np.nan * model.decoder.trainable_variables[0])

@@ -96,6 +96,7 @@ def test_records_of_other_runs_are_no_part_of_the_figure(folder, text):
         load(folder)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_reported_where_nothing_can_be_written(folder, tmp_path, capsys):
     with unprivileged(folder):
         assert report_only(folder) == 1  # no report stands there yet

@@ -26,6 +26,7 @@ def test_true_parameters_are_the_papers():
     np.testing.assert_allclose(true_parameters(1)[1], [1.0])
 
 
+@pytest.mark.slow
 def test_runs_do_not_depend_on_their_company():
     """A run padded beside larger ones learns what it learns alone."""
     for method in ("hvae-k10", "nf-k30", "vb"):
