@@ -11,6 +11,7 @@ stopped goes on.
 
 import argparse
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
@@ -19,13 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, leave, make_parser, positive, say_written, section  # noqa: E402
 from reproduce.family.cells import HVI_PRESET  # noqa: E402
-from reproduce.judged.command import (  # noqa: E402
-    add_arguments,
-    add_table1_arguments,
-    report_after,
-    settle,
-    train_missing,
-)
+from reproduce.family.command import make_table  # noqa: E402
+from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
 RESULTS = ROOT / "results" / "hvi"
 TOY_OPTIONS = ("iterations", "draws", "seed", "quiet")
@@ -59,23 +55,13 @@ def main(argv=None) -> int:
     """Makes everything, then writes it; gives the exit status."""
     args = parse(argv)
     if args.preset == "budget":
-        return answer(make_table, args)
+        return answer(functools.partial(make_table, script="hvi.py"), args)
     try:
         args.out.mkdir(parents=True, exist_ok=True)  # what is wrong with it is said before the work
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return answer(make_report, args, stopped="nothing was written")
-
-
-def make_table(args) -> int:
-    """Trains and judges what is missing, then writes the report; gives the exit status."""
-    from reproduce.family.report import write_report
-
-    def write():
-        return write_report(args.out, args.settings, args.table1, args.judge, "hvi.py")
-
-    return report_after(args, train_missing, write)
 
 
 def make_report(args) -> int:

@@ -11,6 +11,7 @@ preset works like make: what has a record is not done again, what was stopped go
 
 import argparse
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 
@@ -19,14 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, folder, integers, leave, make_parser, positive  # noqa: E402
 from reproduce.family.cells import UNTIED_PRESET  # noqa: E402
+from reproduce.family.command import make_table  # noqa: E402
 from reproduce.gaussian.configs import PRESETS  # noqa: E402
-from reproduce.judged.command import (  # noqa: E402
-    add_arguments,
-    add_table1_arguments,
-    report_after,
-    settle,
-    train_missing,
-)
+from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
 RESULTS = ROOT / "results" / "untied"
 GAUSSIAN_OPTIONS = ("dims", "iterations", "quiet")
@@ -53,16 +49,6 @@ def parse(argv=None) -> argparse.Namespace:
         args.out = args.out or RESULTS
     settle(args, UNTIED_PRESET, RESULTS)
     return args
-
-
-def make_table(args) -> int:
-    """Trains and judges what is missing, then writes the report; gives the exit status."""
-    from reproduce.family.report import write_report
-
-    def write():
-        return write_report(args.out, args.settings, args.table1, args.judge, "untied.py")
-
-    return report_after(args, train_missing, write)
 
 
 def work(args) -> int:
@@ -99,7 +85,7 @@ def main(argv=None) -> int:
     """The command; gives its exit status."""
     args = parse(argv)
     if args.preset == "budget":
-        return answer(make_table, args)
+        return answer(functools.partial(make_table, script="untied.py"), args)
     return answer(work, args, "nothing was written")
 
 

@@ -60,14 +60,14 @@ def _readme_table1() -> str:
         f"{sentence}: {'; '.join(kinds[verdict])}."
         for verdict, sentence in (
             ("lower", "Better than the VAE at 95 % over images and seeds"),
-            ("lower for these trained models; the seeds do not decide", "Over images alone"),
+            ("lower for these trained models; the seeds do not decide", "Better over images alone"),
             ("not told apart", "Not told apart"),
             ("higher for these trained models; the seeds do not decide", "Worse over images alone"),
             ("higher", "Worse"),
         )
         if verdict in kinds
     ]
-    return _table1(*columns) + "\n\n" + textwrap.fill(" ".join(said), 120)
+    return _table1(*columns) + "\n\n" + textwrap.fill(" ".join(said), WIDTH)
 
 
 def _figure1(part: str) -> str:

@@ -1,0 +1,15 @@
+"""What the commands have in common that train a table of the family and report it."""
+
+import argparse
+
+from reproduce.judged.command import report_after, train_missing
+
+
+def make_table(args: argparse.Namespace, script: str) -> int:
+    """Trains and judges what is missing, then writes the report of this script; gives the exit status."""
+    from reproduce.family.report import write_report
+
+    def write():
+        return write_report(args.out, args.settings, args.table1, args.judge, script)
+
+    return report_after(args, train_missing, write)
