@@ -2,21 +2,25 @@
 
 VAE, HVAE with K = 1 and 5, the paper's networks. A sample is one (image, draw) pair; chunk_size * batch_size of them
 are held at once. Counted arithmetic (see harness/arithmetic.py) over the time, and that over the peak of matrix
-products of the same run, say how near this is to what the machine can do.
+products of the same run, say how near this is to what the machine can do. Then what other forms of softplus would
+give: element-wise operations are what the counted arithmetic leaves out.
 """
 
 import contextlib
+from functools import partial
 
 from harness.arithmetic import importance_sample_flops
 from harness.command import answer, integers, leave, make_parser, parse, positive
 from harness.machine import matrix_product_peak
 from harness.report import write_report
-from harness.rounds import Spread, number, round_robin
+from harness.rounds import Spread, number, paired_ratios, round_robin
 from harness.workers import Worker
+from softplus_forms import AS_IT_IS, FORMS
 
 from reproduce.tables import markdown
 
 SIZES = ((10, 10), (10, 100), (50, 100), (100, 100), (1000, 10))  # (chunk_size, batch_size)
+FORMS_K, FORMS_SIZE = 5, (10, 100)
 MEMORY_IMAGES, MEMORY_CHUNK = 10, 100
 MIB = 2**20
 
@@ -24,11 +28,13 @@ MIB = 2**20
 class Evaluation:
     """A worker's object: likelihood evaluations of one model."""
 
-    def __init__(self, k: int, threads: int):
+    def __init__(self, k: int, threads: int, form: str = AS_IT_IS):
         from models import build, images
+        from softplus_forms import install
 
         import hvae_tf
 
+        install(form)
         hvae_tf.use_cores(threads)
         self._model, self._images = build("backprop" if k else "vae", k), images(100)
 
@@ -47,6 +53,20 @@ class Evaluation:
 
         self.evaluate(MEMORY_IMAGES, num_samples, MEMORY_CHUNK)
         return peak_resident()
+
+
+class Training:
+    """A worker's object: training steps of HVAE with a form of softplus."""
+
+    def __init__(self, form: str, threads: int):
+        from models import TrainingStep
+        from softplus_forms import install
+
+        install(form)
+        self._training = TrainingStep("backprop", FORMS_K, FORMS_SIZE[1], threads)
+
+    def step(self) -> None:
+        self._training.step()
 
 
 def arguments(argv=None):
@@ -85,6 +105,7 @@ def work(args) -> None:
             for chunk, batch in (SIZES[:2] if args.quick else SIZES)
         }
         seconds = round_robin(timers, args.rounds, args.turn_seconds)
+    forms = seconds_of_forms(args)
     rows, records = [], []
     for (k, chunk, batch), turns in seconds.items():
         rate = Spread.of([chunk * batch / turn for turn in turns])
@@ -99,6 +120,7 @@ def work(args) -> None:
         "decoder_multiply_adds": decoder,
         "matrix_product_flops_per_second": peak,
         "throughput": records,
+        "softplus_seconds": forms,
         "peak_bytes": memory,
     }
     write_report(
@@ -108,10 +130,48 @@ def work(args) -> None:
         markdown(
             ("K", "chunk_size", "batch_size", "held at once", "samples/s", "GFLOP/s counted", "of the peak"), rows
         ),
+        f"Other forms of softplus, K = {FORMS_K}: importance samples (chunk_size {FORMS_SIZE[0]}, batch_size "
+        f"{FORMS_SIZE[1]}) and training steps (batches of {FORMS_SIZE[1]}) a second over those of the form that is "
+        "used, round by round. More than 1 is quicker.",
+        markdown(("softplus(v)", "samples/s over as it is", "training steps/s over as it is"), rows_of_forms(forms)),
         f"Peak resident memory in MiB after evaluations with more and more samples for each of {MEMORY_IMAGES} images, "
         f"chunk_size {MEMORY_CHUNK}:",
         markdown(("K", *(f"{samples} samples" for samples in args.samples), "growth"), grown),
     )  # fmt: skip
+
+
+def steps_timer(worker, steps):
+    """The seconds that one of so many training steps took."""
+    return worker.seconds("step", times=steps)
+
+
+def seconds_of_forms(args) -> dict[str, dict[str, list[float]]]:
+    """Seconds a chunk of importance samples and a training step take, in turns, with every form of softplus."""
+    chunk, batch = FORMS_SIZE
+    with contextlib.ExitStack() as stack:
+        timers = {}
+        for form in FORMS:
+            start = partial(Worker, threads=args.threads)
+            samples = stack.enter_context(start("nll_throughput:Evaluation", FORMS_K, args.threads, form))
+            training = stack.enter_context(start("nll_throughput:Training", form, args.threads))
+            timers[form, "samples"] = timer(samples, chunk, batch)
+            timers[form, "training"] = partial(steps_timer, training)
+        seconds = round_robin(timers, 2 * args.rounds, args.turn_seconds)
+    return {what: {form: seconds[form, what] for form in FORMS} for what in ("samples", "training")}
+
+
+def rows_of_forms(seconds) -> list[tuple[str, str, str]]:
+    """A row a form: how much quicker than the form that is used."""
+    return [
+        (
+            form,
+            *(
+                Spread.of([1.0 / r for r in paired_ratios(turns[form], turns[AS_IT_IS])]).show()
+                for turns in (seconds["samples"], seconds["training"])
+            ),
+        )
+        for form in FORMS
+    ]
 
 
 def timer(worker, chunk, batch):

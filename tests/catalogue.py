@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from hvae_tf import (
@@ -35,6 +34,7 @@ from hvae_tf.dynamics.metrics import Dense, Fisher
 from hvae_tf.flows.flow import Flow
 from hvae_tf.flows.reverse import LinearReverse, NetworkReverse, StandardReverse
 from hvae_tf.flows.score import ScoreReverse
+from tests.marks import slow
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -327,8 +327,7 @@ CATALOGUE: dict[str, Row] = {
 
 def rows(prefix: str = "") -> list:
     """Names for a test of every row, or of some; those of five steps say little more than of two, and are slow."""
-    names = [name for name in CATALOGUE if name.startswith(prefix)]
-    return [pytest.param(name, marks=pytest.mark.slow) if "K5" in name else name for name in names]
+    return slow([name for name in CATALOGUE if name.startswith(prefix)], "K5")
 
 
 def make(name, event_size, seed, dtype=tf.float64, **kwargs) -> Flow:

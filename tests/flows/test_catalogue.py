@@ -23,6 +23,7 @@ from hvae_tf.flows.riemannian import RiemannianFlow
 from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.targets.gaussian import sufficient_statistics
 from tests.catalogue import CATALOGUE, make, planar_beyond_invertible, rows
+from tests.marks import slow
 
 SIZE = 3
 # one row of each class and tempering where a property does not hang on K
@@ -31,6 +32,7 @@ KINDS = [
     if ("-K" not in name and "-T" not in name)
     or name.endswith(("planar-K2", "K2-step", "T2-n2", "T3-n1", "score-T2-n1"))
 ]  # fmt: skip
+LONG = "T2-n2", "K5"  # slow, and other rows have all that these have
 SMOOTH = [name for name, row in CATALOGUE.items() if row.smooth]
 
 
@@ -132,7 +134,7 @@ def full_map(flow, z, noise, context):
     return [z], [flow.transform(TARGET, z, (), context=context).z], 0.0
 
 
-@pytest.mark.parametrize("name", [*SMOOTH, "planar-beyond"])
+@pytest.mark.parametrize("name", slow([*SMOOTH, "planar-beyond"], *LONG))
 def test_the_log_ratio_holds_the_determinant_of_the_jacobian(name, seed):
     beyond = name == "planar-beyond"
     flow = planar_beyond_invertible(SIZE, 2, dtype=tf.float64) if beyond else make(name, SIZE, seed)
@@ -166,7 +168,7 @@ def test_inverse_leads_back(name, seed):
     np.testing.assert_allclose(rho_back, rho, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("name", slow(SMOOTH, *LONG))
 def test_gradients_are_those_of_finite_differences(name, seed):
     """Of both ratios with the joint, in every variable, the network's included."""
     flow = make(name, SIZE, seed)
@@ -201,7 +203,7 @@ def test_a_keras_layer_finds_all_it_trains(name):
         assert {id(weight.value) for weight in layer.weights} == {id(variable) for variable in flow.variables}
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", slow(KINDS, *LONG, "riemannian-z"))
 def test_graph_with_unknown_batch_size_agrees_with_eager(name, seed):
     flow = make(name, SIZE, seed)
     z, noise, q0, context = arguments(flow, (8,), seed)

@@ -7,6 +7,7 @@ import pytest
 from hvae_tf import HMCVAE, HVI, IWAE, UHA, dense_encoder
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.vae import VAE
+from tests.marks import slow
 from tests.models.test_objectives import linear_gaussian
 
 SHORT = {"num_chains": 6, "num_temperatures": 8, "num_leapfrog_steps": 2}
@@ -77,7 +78,7 @@ JUDGED = {
 }
 
 
-@pytest.mark.parametrize("start", ["encoder", "prior"])
+@pytest.mark.parametrize("start", slow(["encoder", "prior"], "prior"))
 @pytest.mark.parametrize("name", JUDGED)
 def test_only_the_decoder_is_judged(name, start, rough, model, seed):
     """Whatever stands beside decoder and encoder changes nothing."""

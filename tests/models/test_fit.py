@@ -87,6 +87,7 @@ def compiled(networks, optimizer, **kwargs):
     return model
 
 
+@pytest.mark.slow
 def test_training_is_a_function_of_seed_and_step(networks, images):
     weights = []
     for validation, seed in ((None, 0), ((images,), 0), (None, 1)):

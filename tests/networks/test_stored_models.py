@@ -12,6 +12,7 @@ from tests.networks.numpy_network import NumpyNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "results/table1/budget/models").glob("*.keras"))
+QUICK = "vae-seed0", "k1-fixed-seed0", "k5-free-seed0"
 LOG_LIKELIHOOD_STREAM = 6  # of a model's noise
 
 pytestmark = pytest.mark.skipif(not FILES, reason="needs the trained models under results/table1/budget/models")
@@ -33,7 +34,10 @@ def _smoothing(width=1.5):
     return np.exp(-0.5 * width**2 * (frequency[:, None] ** 2 + frequency**2))
 
 
-@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(f, marks=() if f.stem in QUICK else pytest.mark.slow, id=f.stem) for f in FILES],
+)
 def stored(request):
     """The path of a trained model and the model."""
     return request.param, keras.models.load_model(request.param)

@@ -9,6 +9,7 @@ from hvae_tf.data import TrainBatches, load
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import fit, load_checkpoint
+from tests.marks import slow
 from tests.training.scripted import VALIDATION, At, Scripted, Steps, assert_same, scripted_run
 
 
@@ -46,7 +47,7 @@ CASES = {  # epoch, arguments, updates in 12 batches
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow(CASES, "divide an", "longer", "skipped updates in"))
 def test_a_run_ends_and_resumes_exactly(case, tmp_path):
     steps, arguments, kwargs, updates = CASES[case]
 
@@ -135,7 +136,10 @@ def losses_of_batches(model, data):
     [
         lambda: keras.optimizers.SGD(0.0),
         lambda: keras.optimizers.SGD(0.0, gradient_accumulation_steps=4),
-        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0), initial_scale=3e38),  # skips them all
+        pytest.param(  # skips them all
+            lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.0), initial_scale=3e38),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_batch_has_noise_of_its_own(optimizer, data):

@@ -12,6 +12,7 @@ from reproduce.gaussian import jobs
 from reproduce.gaussian.configs import LINES, GaussianConfig
 from reproduce.gaussian.jobs import make_jobs
 from reproduce.gaussian.state import load_state, save_state
+from tests.marks import slow
 from tests.reproduce.gaussian.examples import TINY, Heard, quiet, results_of, tiny_job
 
 
@@ -97,6 +98,9 @@ class Trap:
         return open, (str(self.path), "w")
 
 
+DAMAGES = "cut short", "a bit", "empty", "a pickle", "a pickle inside", "other arrays"
+
+
 def damage(path, how, trap):
     if how == "cut short":
         path.write_bytes(path.read_bytes()[:-200])
@@ -121,7 +125,7 @@ def damage(path, how, trap):
             np.savez(file, **arrays)
 
 
-@pytest.mark.parametrize("how", ["cut short", "a bit", "empty", "a pickle", "a pickle inside", "other arrays"])
+@pytest.mark.parametrize("how", slow(DAMAGES, "a bit", "empty", "inside"))
 def test_a_damaged_state_is_made_again_and_runs_nothing(how, tmp_path, whole, begun, capsys):
     job, store, trap = tiny_job(), copy_of(begun, tmp_path / "store"), tmp_path / "trap"
     path = state_path(store, job)

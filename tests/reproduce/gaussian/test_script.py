@@ -31,6 +31,7 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_end_to_end_twice(finished, capsys, tmp_path):
     arguments = [*WORK, "--out", str(finished)]
     with (finished / "figure1.csv").open() as file:
