@@ -224,6 +224,7 @@ TABLES = {
     "hvi": _hvi,
     "hvi-mnist": functools.partial(_mnist, "hvi/budget/report.md", "−bound", "AIS", "−bound less AIS", "BDMC gap"),
     "hmc-mnist": functools.partial(_mnist, "hmc_vae/budget/report.md", "−ELBO of q0", "AIS", "gap", "active units"),
+    "untied-mnist": functools.partial(_mnist, "untied/budget/report.md", "−bound", "AIS", "−bound less AIS", "BDMC gap"),
     "estimators": _estimators,
 }  # fmt: skip
 """By name, what a block `<!-- table: NAME -->` holds."""
