@@ -205,6 +205,7 @@ def _estimators() -> str:
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 
+OF_BOUNDS = "−bound", "AIS", "−bound less AIS", "BDMC gap"
 TABLES = {
     "readme-table1": _readme_table1,
     "table1": functools.partial(
@@ -222,9 +223,9 @@ TABLES = {
     "judge-misses": _judge_misses,
     "judge-seconds": _judge_seconds,
     "hvi": _hvi,
-    "hvi-mnist": functools.partial(_mnist, "hvi/budget/report.md", "−bound", "AIS", "−bound less AIS", "BDMC gap"),
+    "hvi-mnist": functools.partial(_mnist, "hvi/budget/report.md", *OF_BOUNDS),
     "hmc-mnist": functools.partial(_mnist, "hmc_vae/budget/report.md", "−ELBO of q0", "AIS", "gap", "active units"),
-    "untied-mnist": functools.partial(_mnist, "untied/budget/report.md", "−bound", "AIS", "−bound less AIS", "BDMC gap"),
+    "untied-mnist": functools.partial(_mnist, "untied/budget/report.md", *OF_BOUNDS),
     "estimators": _estimators,
 }  # fmt: skip
 """By name, what a block `<!-- table: NAME -->` holds."""
