@@ -11,7 +11,7 @@ from functools import partial
 
 from harness.arithmetic import importance_sample_flops
 from harness.command import answer, integers, leave, make_parser, parse, positive
-from harness.machine import matrix_product_peak
+from harness.machine import PEAK, PRODUCT_FLOPS, matrix_products, of_the_peak
 from harness.report import write_report
 from harness.rounds import Spread, number, paired_ratios, round_robin
 from harness.workers import Worker
@@ -86,7 +86,6 @@ def arguments(argv=None):
 
 def work(args) -> None:
     """Times and weighs every model, and writes the tables."""
-    peak = matrix_product_peak(args.threads)
     memory = {}
     for k in args.steps:  # a peak cannot be taken back: fresh processes, from few samples to many
         with Worker("nll_throughput:Evaluation", k, args.threads, threads=args.threads) as worker:
@@ -99,18 +98,21 @@ def work(args) -> None:
             for k in args.steps
         }  # fmt: skip
         decoder = next(iter(workers.values())).call("decoder")
-        timers = {
+        timers = {PEAK: stack.enter_context(matrix_products(args.threads))}
+        timers |= {
             (k, chunk, batch): timer(worker, chunk, batch)
             for k, worker in workers.items()
             for chunk, batch in (SIZES[:2] if args.quick else SIZES)
         }
         seconds = round_robin(timers, args.rounds, args.turn_seconds)
+    products = seconds.pop(PEAK)
     forms = seconds_of_forms(args)
     rows, records = [], []
     for (k, chunk, batch), turns in seconds.items():
         rate = Spread.of([chunk * batch / turn for turn in turns])
-        flops = rate.median * importance_sample_flops(decoder, k)
-        rows.append((k, chunk, batch, chunk * batch, rate.show(), number(flops / 1e9), number(flops / peak, 2)))
+        flops = importance_sample_flops(decoder, k)
+        share = Spread.of(of_the_peak(chunk * batch * flops, turns, products)).show(2)
+        rows.append((k, chunk, batch, chunk * batch, rate.show(), number(rate.median * flops / 1e9), share))
         records.append({"K": k, "chunk_size": chunk, "batch_size": batch, "seconds_per_chunk": turns})
     grown = [
         (k, *(f"{p / MIB:.0f}" for p in peaks.values()), f"{(max(peaks.values()) - min(peaks.values())) / MIB:.0f}")
@@ -118,15 +120,16 @@ def work(args) -> None:
     ]
     figures = {
         "decoder_multiply_adds": decoder,
-        "matrix_product_flops_per_second": peak,
+        "seconds_per_matrix_product": products,
         "throughput": records,
         "softplus_seconds": forms,
         "peak_bytes": memory,
     }
     write_report(
         args, "Likelihood evaluation", figures,
-        f"Samples (image x draw) a second, median over rounds with quartiles in brackets; K = 0 is the plain VAE. The "
-        f"peak is that of float32 matrix products in the same run, {peak / 1e9:.0f} GFLOP/s.",
+        "Samples (image x draw) a second, median over rounds with quartiles in brackets; K = 0 is the plain VAE. The "
+        "peak is that of float32 matrix products in the same round, "
+        f"{Spread.of([PRODUCT_FLOPS / 1e9 / turn for turn in products]).show()} GFLOP/s.",
         markdown(
             ("K", "chunk_size", "batch_size", "held at once", "samples/s", "GFLOP/s counted", "of the peak"), rows
         ),

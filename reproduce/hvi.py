@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, leave, make_parser, positive, say_written, section  # noqa: E402
 from reproduce.family.cells import HVI_PRESET  # noqa: E402
-from reproduce.family.command import make_table  # noqa: E402
+from reproduce.family.command import make_table, refuse_with_budget  # noqa: E402
 from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
 RESULTS = ROOT / "results" / "hvi"
@@ -42,9 +42,7 @@ def parse(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.seed is not None and not 0 <= args.seed < 2**31:
         parser.error("--seed: expected an integer from 0 to 2147483647")
-    given = [name for name in TOY_OPTIONS if getattr(args, name) is not None]
-    if args.preset == "budget" and given:
-        parser.error(f"--{given[0]}: belongs to the toys, not to --preset budget")
+    refuse_with_budget(parser, args, TOY_OPTIONS, "the toys")
     if args.preset == "toys":
         args.out = args.out or RESULTS
     settle(args, HVI_PRESET, RESULTS)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from reproduce.cli import answer, folder, integers, leave, make_parser, positive  # noqa: E402
 from reproduce.family.cells import UNTIED_PRESET  # noqa: E402
-from reproduce.family.command import make_table  # noqa: E402
+from reproduce.family.command import make_table, refuse_with_budget  # noqa: E402
 from reproduce.gaussian.configs import PRESETS  # noqa: E402
 from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
@@ -42,9 +42,7 @@ def parse(argv=None) -> argparse.Namespace:
     add_arguments(parser.add_argument_group("budget"), UNTIED_PRESET.cells, RESULTS)
     add_table1_arguments(parser)
     args = parser.parse_args(argv)
-    given = [name for name in GAUSSIAN_OPTIONS if getattr(args, name) is not None]
-    if args.preset == "budget" and given:
-        parser.error(f"--{given[0]}: belongs to the Gaussian model, not to --preset budget")
+    refuse_with_budget(parser, args, GAUSSIAN_OPTIONS, "the Gaussian model")
     if args.preset == "gaussian":
         args.out = args.out or RESULTS
     settle(args, UNTIED_PRESET, RESULTS)

@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import time
 from pathlib import Path
 
 from harness.workers import Worker
 
 PACKAGES = ("hvae_tf", "tensorflow", "keras", "numpy", "torch", "pythae", "jax", "jaxlib", "optax")
 SIZE = 2048
+PRODUCT_FLOPS = 2 * SIZE**3
+PEAK = "matrix products"
 
 
 def machine() -> dict:
@@ -65,17 +66,20 @@ class MatrixProduct:
         self._product = tf.linalg.matmul
         self._matrix = tf.random.stateless_normal([SIZE, SIZE], seed=(0, 0))
 
-    def best_seconds(self, times: int) -> float:
-        """The shortest of so many."""
-        found = []
-        for _ in range(times + 1):
-            start = time.perf_counter()
-            self._product(self._matrix, self._matrix).numpy()
-            found.append(time.perf_counter() - start)
-        return min(found[1:])
+    def product(self) -> None:
+        self._product(self._matrix, self._matrix).numpy()
 
 
-def matrix_product_peak(threads: int) -> float:
-    """The quickest of 10 products, FLOP/s."""
+@contextlib.contextmanager
+def matrix_products(threads: int):
+    """A timer for `round_robin`: the seconds of one product, `PRODUCT_FLOPS` FLOPs, on so many cores.
+
+    It takes turns with what is compared with it, since how quick a shared machine is changes from minute to minute.
+    """
     with Worker("harness.machine:MatrixProduct", threads, threads=threads) as worker:
-        return 2 * SIZE**3 / worker.call("best_seconds", 10)
+        yield lambda times: worker.seconds("product", times=times)
+
+
+def of_the_peak(flops: float, turns, products) -> list[float]:
+    """The share of the matrix products' FLOP/s that so many FLOPs in each turn's seconds are, round by round."""
+    return [flops / turn * product / PRODUCT_FLOPS for turn, product in zip(turns, products, strict=False)]

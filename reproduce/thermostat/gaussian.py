@@ -78,15 +78,7 @@ def least_of_all(settings: Gaussian, say) -> dict:
         beside = found["fixed"]["alphas"] if schedule == "free" else None
         found[schedule] = least_hamiltonian(of, schedule, settings, beside)
         say(f"HVAE, {schedule}: least gap {found[schedule]['gap']:.4f}")
-    return make_record(
-        "gaussian-least",
-        configuration=configuration(settings, "gaussian-least"),
-        seed=settings.seed,
-        data_fingerprint=fingerprint(*of.statistics),
-        history={},
-        wall_seconds=time.perf_counter() - began,
-        results={"least": found, "floor": volume_floor(of.precisions)},
-    )
+    return record(of, settings, "gaussian-least", began, {"least": found, "floor": volume_floor(of.precisions)})
 
 
 def train(of: Held, flow, settings: Gaussian) -> dict:
@@ -143,6 +135,19 @@ def configuration(settings: Gaussian, name: str = "gaussian") -> dict:
     return {"model": name, **vars(settings)}
 
 
+def record(of: Held, settings: Gaussian, name: str, began: float, results: dict) -> dict:
+    """The record of this name; `began` is when the work did, by `time.perf_counter`."""
+    return make_record(
+        name,
+        configuration=configuration(settings, name),
+        seed=settings.seed,
+        data_fingerprint=fingerprint(*of.statistics),
+        history={},
+        wall_seconds=time.perf_counter() - began,
+        results=results,
+    )
+
+
 def train_hamiltonian(settings: Gaussian, say) -> dict:
     """The record of HVAE trained as the thermostats are, from the same step sizes."""
     of, began, found = held(settings), time.perf_counter(), {}
@@ -151,15 +156,7 @@ def train_hamiltonian(settings: Gaussian, say) -> dict:
         make_flow = functools.partial(HamiltonianFlow, settings.dimension, settings.steps, schedule)
         found[schedule] = best_of_starts(of, make_flow, eps, settings)
         say(f"HVAE, {schedule}, trained: gap {found[schedule]['gap']}, {found[schedule]['seconds']:.0f} s")
-    return make_record(
-        "gaussian-hvae",
-        configuration=configuration(settings, "gaussian-hvae"),
-        seed=settings.seed,
-        data_fingerprint=fingerprint(*of.statistics),
-        history={},
-        wall_seconds=time.perf_counter() - began,
-        results=found,
-    )
+    return record(of, settings, "gaussian-hvae", began, found)
 
 
 def compare(settings: Gaussian, say) -> dict:
@@ -180,21 +177,14 @@ def compare(settings: Gaussian, say) -> dict:
             say(f"Nosé-Hoover, {schedule}, Q {mass}: gap {found['gap']}, {found['seconds']:.0f} s")
     mean, variance = (moment.numpy() for moment in _moments(of))
     no_flow = 0.5 * np.sum(of.precisions * (1.0 + mean**2) - 1.0 - np.log(of.precisions))
-    return make_record(
-        "gaussian",
-        configuration=configuration(settings),
-        seed=settings.seed,
-        data_fingerprint=fingerprint(*of.statistics),
-        history={},
-        wall_seconds=time.perf_counter() - began,
-        results={
-            "no_flow": no_flow,
-            "hamiltonian": hamiltonian,
-            "nose_hoover": thermostats,
-            "log_evidence": of.log_evidence,
-            "precisions": 1.0 / variance,
-        },
-    )
+    results = {
+        "no_flow": no_flow,
+        "hamiltonian": hamiltonian,
+        "nose_hoover": thermostats,
+        "log_evidence": of.log_evidence,
+        "precisions": 1.0 / variance,
+    }
+    return record(of, settings, "gaussian", began, results)
 
 
 def _moments(of: Held):
