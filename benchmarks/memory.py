@@ -1,4 +1,4 @@
-"""How much memory does a training step take, against K and the batch, and what does keeping less cost in time?
+"""How much memory does a training step take, against K and the batch?
 
 VAE, a planar flow of K layers, and HVAE with each way of differentiating. Every configuration has a fresh process, for
 a peak cannot be taken back. Two figures: the peak of the process's resident memory (ru_maxrss) after the steps, with
@@ -7,9 +7,9 @@ imported, built and traced: activations, gradients, the optimiser's temporaries,
 """
 
 import numpy as np
+from adjoints import ADJOINTS
 from harness.command import answer, integers, leave, make_parser, parse
 from harness.report import write_report
-from harness.rounds import number
 from harness.workers import Worker
 
 from reproduce.progress import Display, Stages, say
@@ -22,7 +22,6 @@ KINDS = {
     "checkpoint": "HVAE, checkpoint",
     "reversible": "HVAE, reversible",
 }
-HVAE_KINDS = ("backprop", "checkpoint", "reversible")
 LARGE_BATCH, LARGE_K, LIMIT_GIB = 1000, 50, 4.0
 GIB = 2**30
 
@@ -42,7 +41,7 @@ def arguments(argv=None):
     if len(args.steps) * len(args.batches) < 2:
         parser.error("one K and one batch size: a line through the peaks needs another of either")
     args.large = (40, 4) if args.quick else (LARGE_BATCH, LARGE_K)
-    args.timed_steps = 1 if args.quick else 3
+    args.taken_steps = 2 if args.quick else 4
     return args
 
 
@@ -52,15 +51,15 @@ def cost(configuration) -> float:
     return 1.0 + 0.001 * batch * (k + 1)
 
 
-def measure(args, kind: str, k: int, batch: int, timed_steps: int, stages: Stages) -> dict:
+def measure(args, kind: str, k: int, batch: int, stages: Stages) -> dict:
     """One configuration in a process of its own."""
     stages.begin(f"{kind}, K = {k}, batch {batch}", cost((kind, k, batch)))
     with Worker("models:TrainingStep", kind, k, batch, args.threads, threads=args.threads) as worker:
-        worker.seconds("step")
-        seconds = float(np.median([worker.seconds("step") for _ in range(timed_steps)]))
+        for _ in range(args.taken_steps):
+            worker.call("step")
         held, peak = worker.call("memory")
-    row = {"kind": kind, "K": k, "batch": batch, "peak": peak, "above": peak - held, "seconds": seconds}
-    say(f"{KINDS[kind]}, K = {k}, batch {batch}: {peak / GIB:.2f} GiB, {seconds:.3g} s a step")
+    row = {"kind": kind, "K": k, "batch": batch, "peak": peak, "above": peak - held}
+    say(f"{KINDS[kind]}, K = {k}, batch {batch}: {peak / GIB:.2f} GiB")
     return row
 
 
@@ -82,9 +81,9 @@ def work(args) -> None:
     ]  # fmt: skip
     batch, k = args.large
     with Display() as display:
-        stages = Stages(display, sum(map(cost, asked)) + len(HVAE_KINDS) * cost(("", k, batch)))
-        rows = [measure(args, *what, args.timed_steps, stages) for what in asked]
-        large = [measure(args, kind, k, batch, 1, stages) for kind in HVAE_KINDS]
+        stages = Stages(display, sum(map(cost, asked)) + len(ADJOINTS) * cost(("", k, batch)))
+        rows = [measure(args, *what, stages) for what in asked]
+        large = [measure(args, kind, k, batch, stages) for kind in ADJOINTS]
     start, slope = fit_backprop(rows)
     predicted = start + slope * batch * (k + 1)
     figures = {
@@ -112,22 +111,15 @@ def page(args, rows, large, predicted, slope):
         "above what it held when everything was imported, built and traced, just before the first step. A fresh "
         "process for every row; the paper's networks."
     )
-    times = {(row["kind"], row["K"], row["batch"]): row["seconds"] for row in rows + large}
-
-    def time_cells(row):
-        seconds = row["seconds"]
-        beside = times.get(("backprop", row["K"], row["batch"])) if row["kind"] in HVAE_KINDS else None
-        return number(seconds * 1e3), number(seconds / beside) if beside else ""
-
-    columns = ("model", "K", "batch", "peak, GiB", "above start, GiB", "step, ms", "over backprop's")
-    yield markdown(columns, [(*cells(row), *time_cells(row)) for row in rows])
+    columns = ("model", "K", "batch", "peak, GiB", "above start, GiB")
+    yield markdown(columns, map(cells, rows))
     yield f"![memory]({args.json.stem}.png)"
     yield (
         f"`backprop` keeps {slope / 2**10:.0f} KiB for each image and each of its K + 1 evaluations of the decoder, by "
         f"a line through its peaks. For a batch of {large[0]['batch']} and K = {large[0]['K']} that makes "
         f"{gib(predicted)} GiB; measured:"
     )
-    kept = [(*cells(row), *time_cells(row), "yes" if row["peak"] < LIMIT_GIB * GIB else "no") for row in large]
+    kept = [(*cells(row), "yes" if row["peak"] < LIMIT_GIB * GIB else "no") for row in large]
     yield markdown((*columns, f"within {LIMIT_GIB:.0f} GiB"), kept)
 
 

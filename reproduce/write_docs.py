@@ -1,4 +1,4 @@
-"""Writes the tables and pictures of README.md and docs/ from the records in results/ and benchmarks/results/.
+"""Writes the tables and pictures of the documents from the records in results/ and benchmarks/results/.
 
     python reproduce/write_docs.py             a second
     python reproduce/write_docs.py --check     writes nothing, and fails where something is not what it would write
@@ -29,7 +29,7 @@ def parse(argv=None) -> argparse.Namespace:
 
 def pages() -> list[Path]:
     """The Markdown files that may hold blocks."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def outdated() -> dict[Path, bytes]:

@@ -22,7 +22,7 @@ from reproduce.documents import blocks, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in write_docs.pages()}
-PAGES |= {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "benchmarks/README.md")}
+PAGES["CONTRIBUTING.md"] = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 README = PAGES["README.md"]
 # what takes a training, or several models: run by .ci/run
 SLOW = ("docs/guide.md-0", "docs/guide.md-1", "docs/guide.md-2", "docs/vae.md-0", "docs/iwae.md-0", "docs/hvi.md-0",

@@ -2,18 +2,18 @@
 
 import csv
 import functools
-import json
 import textwrap
 from pathlib import Path
 
 import numpy as np
 
+from reproduce.documents import costs
+from reproduce.documents.aims import aims
 from reproduce.documents.blocks import report_paragraph, report_table
 from reproduce.tables import markdown
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "results"
-BENCHMARKS = ROOT / "benchmarks" / "results"
 WIDTH = 120
 
 
@@ -115,48 +115,6 @@ def _figure1_faulty() -> str:
     return markdown((f"d = {largest}", *columns[1:]), rows)
 
 
-def _speed() -> str:
-    measured = json.loads((BENCHMARKS / "step_time.json").read_text())["seconds_per_step"]
-    peers = {
-        "torch-2k": "PyTorch, 2K gradients",
-        "torch": "PyTorch, K + 1 gradients",
-        "pythae": "pythae 0.1.2 (which does a third less work)",
-        "jax": "JAX, jit",
-    }
-    rows = []
-    for label, k in (("VAE", "0"), ("HVAE, K = 1", "1"), ("HVAE, K = 5", "5"), ("HVAE, K = 20", "20")):
-        ours = measured[k]["hvae_tf"]
-        ratios = (np.median(np.divide(ours, measured[k][peer])) if peer in measured[k] else None for peer in peers)
-        rows.append([label, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
-    return markdown(["", *peers.values()], rows)
-
-
-def _epochs() -> str:
-    seconds = json.loads((BENCHMARKS / "step_time.json").read_text())["seconds_per_step_all_k_in_turn"]
-    columns = {"0": "VAE", "1": "K = 1", "5": "K = 5", "10": "K = 10", "20": "K = 20"}
-    return markdown(list(columns.values()), [[f"{500 * np.median(seconds[k]):.0f} s" for k in columns]])
-
-
-def _memory() -> str:
-    rows = [row for row in json.loads((BENCHMARKS / "memory.json").read_text())["rows"] if row["batch"] == 500]
-    kinds = {
-        "planar": "planar flow",
-        "backprop": "HVAE, `backprop`",
-        "checkpoint": "HVAE, `checkpoint`",
-        "reversible": "HVAE, `reversible`",
-    }
-    steps = (1, 5, 20, 50)
-    found = {(row["kind"], row["K"]): row for row in rows}
-    gib = {key: f"{row['above'] / 2**30:.2f} GiB" for key, row in found.items()}
-    lines = [["VAE", gib["vae", 0], "", "", "", ""]]
-    slowest = found["backprop", steps[-1]]["seconds"]
-    for kind, label in kinds.items():
-        ratio = "" if kind == "planar" else f"{found[kind, steps[-1]]['seconds'] / slowest:.2f}"
-        lines.append([label, *(gib[kind, k] for k in steps), ratio])
-    columns = ["batch 500", *(f"K = {k}" for k in steps), f"time over `backprop`, K = {steps[-1]}"]
-    return markdown(columns, lines)
-
-
 def _judge() -> str:
     gaps = report_table(RESULTS / "judge/standard/judge.md", "gap")
     missed = {row["model"]: row for row in report_table(RESULTS / "judge/standard/judge.md", "IS less AIS")}
@@ -216,9 +174,10 @@ TABLES = {
     "figure1-sigma": functools.partial(_figure1, "sigma"),
     "figure1-delta": functools.partial(_figure1, "delta"),
     "figure1-faulty": _figure1_faulty,
-    "speed": _speed,
-    "epochs": _epochs,
-    "memory": _memory,
+    "speed": costs.speed,
+    "epochs": costs.epochs,
+    "memory": costs.memory,
+    "aims": aims,
     "judge": _judge,
     "judge-misses": _judge_misses,
     "judge-seconds": _judge_seconds,
