@@ -50,7 +50,7 @@ def arguments(argv=None):
     args = parse(parser, "mirrored", argv)
     args.rounds = args.rounds or (1 if args.quick else 10)
     args.turn_seconds = 0.05 if args.quick else 0.5
-    args.steps = (1,) if args.quick else (0, 5)
+    args.steps = (1,) if args.quick else (0, 1, 5, 10, 20)
     return args
 
 
