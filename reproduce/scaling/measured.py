@@ -15,7 +15,6 @@ from reproduce.mnist.cells import PAPER_RUNS
 from reproduce.mnist.evaluation import read_run_record
 
 TRAIN_IMAGES, TEST_IMAGES, BATCH, BYTES = 50_000, 10_000, 100, 4
-MOST_STEPS = 20  # K of the paper
 COPIES = 4  # of the weights in a checkpoint: themselves, Adamax's two moments, the best so far
 
 
@@ -117,25 +116,22 @@ def read_measured(benchmarks: Path, records: Path) -> Measured:
         RecordError: If one is missing or of another kind.
     """
     try:
-        names = ("step_time", "memory", "scaling")
-        step, memory, scaling = (json.loads((benchmarks / f"{name}.json").read_text()) for name in names)
-        one_core = {
-            row["K"]: row["seconds"]
-            for row in memory["rows"]
-            if row["batch"] == 100 and row["kind"] in ("vae", "backprop") and row["K"] <= MOST_STEPS
-        }
-        turns = step["seconds_per_step_all_k_in_turn"]
-        two_cores = {int(k): statistics.median(seconds) for k, seconds in turns.items()}
+        names = ("step_time", "memory", "scaling", "mirrored")
+        step, memory, scaling, cores = (json.loads((benchmarks / f"{name}.json").read_text()) for name in names)
+        one_core, two_cores = (
+            {int(k): statistics.median(found[contestant]) for k, found in cores["seconds_per_step"].items()}
+            for contestant in ("one core", "two cores, parts of the batch")
+        )
         flops = {int(k): float(value) for k, value in step["step_flops"].items()}
         activations = float(memory["backprop_fit"]["bytes_per_image_and_evaluation"])
         batches = next(axis["seconds"] for axis in scaling["axes"] if axis["axis"] == "batch")
         of_batches = {int(size): statistics.median(seconds) for size, seconds in batches.items()}
-        threads = tuple(record["options"]["threads"] for record in (memory, step, scaling))
+        threads = tuple(record["options"]["threads"] for record in (cores, scaling))
         multiply_adds, processor = step["multiply_adds"]["decoder"], step["machine"]["processor"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RecordError(f"{benchmarks} has not the benchmarks that are needed ({error!r}); make them anew") from error
-    if threads != (1, 2, 2):
-        raise RecordError(f"{benchmarks}: memory, step_time, scaling are of {threads} cores; expected 1, 2 and 2")
+    if threads != (2, 2):
+        raise RecordError(f"{benchmarks}: mirrored and scaling are of {threads} cores; expected 2")
     recorded = tuple(_recorded(path) for path in sorted(records.glob("*.json")))
     if not {0, 1, 5} <= {run.steps for run in recorded}:
         raise RecordError(f"{records} has not the records of the VAE and of HVAE with K = 1 and 5 that are needed")

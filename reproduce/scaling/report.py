@@ -116,13 +116,13 @@ def _assumptions(measured: Measured, runs: int) -> str:
     steps = ", ".join(f"{1e3 * seconds:.3g} (K = {k})" for k, seconds in sorted(measured.one_core.items()))
     names = ", ".join(run.name for run in measured.recorded)
     rows = [
-        ["a training step on one core, ms", steps, "measured: `benchmarks/results/memory.json`; K = 15 by a line"],
+        ["a training step on one core, ms", steps, "measured: `benchmarks/results/mirrored.json`; K = 15 by a line"],
         ["an epoch over its steps alone", f"{measured.epoch_factor:.3g}",
          f"measured: median over the records {names}, trained beside other work"],
         ["an evaluation on one core", f"{duration(measured.evaluation[0])}, and {duration(measured.evaluation[1])} "
          "more for each leapfrog step", "measured: a line through the same records, scaled to the published one"],
         ["a step's share that more cores do not shorten", f"{100 * max(measured.shares_not_shortened):.1f} %",
-         "measured: the larger of {:.1f} % by a second core (`step_time.json`, median over K) and {:.1f} % by batches "
+         "measured: the larger of {:.1f} % by a second core (`mirrored.json`, median over K) and {:.1f} % by batches "
          "of unlike sizes (`scaling.json`); that it is the same on more cores (Amdahl's law) is **assumed**".format(
              *(100 * share for share in measured.shares_not_shortened))],
         ["cores of a run, at most", measured.most_cores, "the smallest part of a batch that was timed"],
