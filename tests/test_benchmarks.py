@@ -53,7 +53,11 @@ def test_arithmetic_is_that_of_the_papers_layers(harness):
 
 
 def test_ratios_are_taken_round_by_round(harness):
+    from harness.machine import PRODUCT_FLOPS, of_the_peak
     from harness.rounds import Spread, exponent, paired_ratios
+
+    slow_machine = [0.1, 0.4]  # a product takes 0.1 s, then 0.4: the same work in 0.2 and 0.8 is as good
+    assert of_the_peak(PRODUCT_FLOPS, [0.2, 0.8], slow_machine) == pytest.approx([0.5, 0.5])
 
     assert paired_ratios([1.0, 2.0, 9.0], [2.0, 8.0]) == [0.5, 0.25]
     assert Spread.of([3.0, 1.0, 2.0]) == (1.5, 2.0, 2.5)

@@ -18,7 +18,7 @@ import tensorflow as tf
 import hvae_tf
 from reproduce import figure1_gaussian, hvi, judge, path_gradient, table1, vae_derivation, write_docs
 from reproduce.cli import answer
-from reproduce.documents import blocks, tables
+from reproduce.documents import aims, blocks, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in write_docs.pages()}
@@ -144,7 +144,9 @@ def test_tables_and_pictures_are_the_records(capsys):
 
 
 def test_a_number_that_was_typed_is_seen(monkeypatch, tmp_path, capsys):
-    (tmp_path / "docs").mkdir()
+    for folder in ("docs", "benchmarks"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "benchmarks/README.md").write_text("none\n")
     text = "# Page\n\n<!-- table: speed -->\n| 0.10 |\n<!-- end table -->\n"
     (tmp_path / "docs/page.md").write_text(text)
     (tmp_path / "README.md").write_text("none\n")
@@ -156,6 +158,13 @@ def test_a_number_that_was_typed_is_seen(monkeypatch, tmp_path, capsys):
     assert write_docs.main([]) == 0
     assert tables.TABLES["speed"]() in (tmp_path / "docs/page.md").read_text()
     assert write_docs.main(["--check"]) == 0
+
+
+def test_an_aim_is_met_by_all_that_was_reached_or_missed():
+    assert aims.row("time", "at most", 1.4, [1.27, 1.4]) == ("time", "at most 1.4", "1.27 to 1.40", "met")
+    assert aims.row("time", "at most", 1.4, [1.27, 1.41])[-1] == "**missed**"
+    assert aims.row("share", "at least", 0.6, [0.6])[2:] == ("0.60", "met")
+    assert aims.row("share", "at least", 0.6, [0.8, 0.59])[-1] == "**missed**"
 
 
 def test_markers_that_name_nothing_are_refused():

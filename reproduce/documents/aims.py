@@ -31,10 +31,11 @@ def aims() -> str:
         ),
         ("waiting for data, % of the time, VAE and K = 5", "at most", 3.0, [100 * waited[k] for k in ("0", "5")]),
     ]  # fmt: skip
-    return markdown(("", "aimed at", "reached", ""), [_row(*line) for line in lines])
+    return markdown(("", "aimed at", "reached", ""), [row(*line) for line in lines])
 
 
-def _row(what, side, aim, reached):
+def row(what: str, side: str, aim: float, reached) -> tuple[str, str, str, str]:
+    """One line of it; all that was reached has to be within the aim."""
     met = max(reached) <= aim if side == "at most" else min(reached) >= aim
     ends = dict.fromkeys(f"{value:.2f}" if value < 2 else f"{value:.1f}" for value in (min(reached), max(reached)))
     return what, f"{side} {aim:g}", " to ".join(ends), "met" if met else "**missed**"
