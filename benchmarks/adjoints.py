@@ -42,7 +42,7 @@ def work(args) -> None:
                 )
                 for adjoint in ADJOINTS
             }
-            timers = {adjoint: timer(worker) for adjoint, worker in workers.items()}
+            timers = {adjoint: worker.timer("step") for adjoint, worker in workers.items()}
             seconds[k] = round_robin(timers, args.rounds, args.turn_seconds)
     rows = [
         (k, adjoint, Spread.of(turns).show(unit=1e3), Spread.of(paired_ratios(turns, found["backprop"])).show())
@@ -54,11 +54,6 @@ def work(args) -> None:
         f"HVAE, the paper's networks, batches of {args.batch}; median over rounds with quartiles in brackets.",
         markdown(("K", "adjoint", "step, ms", "over backprop"), rows),
     )  # fmt: skip
-
-
-def timer(worker):
-    """Takes so many training steps, and gives the seconds that one took."""
-    return lambda times: worker.seconds("step", times=times)
 
 
 def main(argv=None) -> int:

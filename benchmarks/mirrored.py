@@ -65,10 +65,7 @@ def work(args) -> None:
             Worker("mirrored:Mirrored", k, batch, 2, threads=2),
         ]
         try:
-            timers = {
-                name: lambda times, worker=worker: worker.seconds("step", times=times)
-                for name, worker in zip(CONTESTANTS, workers, strict=True)
-            }
+            timers = {name: worker.timer("step") for name, worker in zip(CONTESTANTS, workers, strict=True)}
             seconds = round_robin(timers, args.rounds, args.turn_seconds)
         finally:
             for worker in workers:

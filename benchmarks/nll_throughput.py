@@ -111,9 +111,18 @@ def work(args) -> None:
     for (k, chunk, batch), turns in seconds.items():
         rate = Spread.of([chunk * batch / turn for turn in turns])
         flops = importance_sample_flops(decoder, k)
-        share = Spread.of(of_the_peak(chunk * batch * flops, turns, products)).show(2)
-        rows.append((k, chunk, batch, chunk * batch, rate.show(), number(rate.median * flops / 1e9), share))
-        records.append({"K": k, "chunk_size": chunk, "batch_size": batch, "seconds_per_chunk": turns})
+        shares = of_the_peak(chunk * batch * flops, turns, products)
+        counted = number(rate.median * flops / 1e9)
+        rows.append((k, chunk, batch, chunk * batch, rate.show(), counted, Spread.of(shares).show(2)))
+        records.append(
+            {
+                "K": k,
+                "chunk_size": chunk,
+                "batch_size": batch,
+                "seconds_per_chunk": turns,
+                "of_the_peak": shares,
+            }
+        )
     grown = [
         (k, *(f"{p / MIB:.0f}" for p in peaks.values()), f"{(max(peaks.values()) - min(peaks.values())) / MIB:.0f}")
         for k, peaks in memory.items()
@@ -143,11 +152,6 @@ def work(args) -> None:
     )  # fmt: skip
 
 
-def steps_timer(worker, steps):
-    """The seconds that one of so many training steps took."""
-    return worker.seconds("step", times=steps)
-
-
 def seconds_of_forms(args) -> dict[str, dict[str, list[float]]]:
     """Seconds a chunk of importance samples and a training step take, in turns, with every form of softplus."""
     chunk, batch = FORMS_SIZE
@@ -158,7 +162,7 @@ def seconds_of_forms(args) -> dict[str, dict[str, list[float]]]:
             samples = stack.enter_context(start("nll_throughput:Evaluation", FORMS_K, args.threads, form))
             training = stack.enter_context(start("nll_throughput:Training", form, args.threads))
             timers[form, "samples"] = timer(samples, chunk, batch)
-            timers[form, "training"] = partial(steps_timer, training)
+            timers[form, "training"] = training.timer("step")
         seconds = round_robin(timers, 2 * args.rounds, args.turn_seconds)
     return {what: {form: seconds[form, what] for form in FORMS} for what in ("samples", "training")}
 

@@ -64,7 +64,7 @@ def work(args) -> None:
         with Worker("scaling:Steps", args.threads, threads=args.threads) as worker:
             sizes = {value: tuple((BASE | {axis: value}).values()) for value in values}
             flops = {value: worker.call("make", *sizes[value]) for value in values}
-            timers = {value: timer(worker, sizes[value]) for value in values}
+            timers = {value: worker.timer("step", *sizes[value]) for value in values}
             seconds = round_robin(timers, args.rounds, args.turn_seconds)
         records.append({"axis": axis, "flops": flops, "seconds": seconds})
         print(f"{axis}: done", file=sys.stderr, flush=True)
@@ -86,11 +86,6 @@ def work(args) -> None:
         markdown(("axis", "range", "exponent of the time", "of the counted arithmetic"), exponents),
         markdown(("axis", "size", "step, ms", "GFLOP counted", "GFLOP/s"), rows),
     )  # fmt: skip
-
-
-def timer(worker, sizes):
-    """Takes so many training steps, and gives the seconds that one took."""
-    return lambda times: worker.seconds("step", *sizes, times=times)
 
 
 def main(argv=None) -> int:

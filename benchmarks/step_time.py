@@ -76,15 +76,16 @@ def work(args) -> None:
             taking_part = {name: w for name, w in workers.items() if k or CONTESTANTS[name][3]}
             bounds[k] = enter(problem, taking_part)
             print(f"K = {k}: bounds agree; timing {', '.join(taking_part)}", file=sys.stderr, flush=True)
-            timers = {name: timer(worker, k) for name, worker in taking_part.items()} | {PEAK: product}
+            timers = {name: worker.timer("step", k) for name, worker in taking_part.items()} | {PEAK: product}
             seconds[k] = round_robin(timers, args.rounds, args.turn_seconds)
             products[k] = seconds[k].pop(PEAK)
         print(f"{OURS}: all K in turn", file=sys.stderr, flush=True)
-        growth = round_robin({k: timer(workers[OURS], k) for k in args.steps}, args.rounds, args.turn_seconds)
+        growth = round_robin({k: workers[OURS].timer("step", k) for k in args.steps}, args.rounds, args.turn_seconds)
     flops = {k: training_step_flops(encoder, decoder, BATCH, k) for k in args.steps}
     figures = {
         "multiply_adds": {"encoder": encoder, "decoder": decoder},
         "seconds_per_matrix_product": products,
+        "of_the_peak": {k: of_the_peak(flops[k], seconds[k][OURS], products[k]) for k in seconds},
         "step_flops": flops,
         "bounds": bounds,
         "seconds_per_step": seconds,
@@ -92,11 +93,6 @@ def work(args) -> None:
         "notes": notes,
     }
     write_report(args, "Time of a training step", figures, *page(seconds, growth, flops, products, notes))
-
-
-def timer(worker, k):
-    """Takes so many training steps, and gives the seconds that one took."""
-    return lambda times: worker.seconds("step", k, times=times)
 
 
 def enter(problem, workers) -> dict[str, float | None]:

@@ -77,7 +77,7 @@ def matrix_products(threads: int):
     It takes turns with what is compared with it, since how quick a shared machine is changes from minute to minute.
     """
     with Worker("harness.machine:MatrixProduct", threads, threads=threads) as worker:
-        yield lambda times: worker.seconds("product", times=times)
+        yield worker.timer("product")
 
 
 def of_the_peak(flops: float, turns, products) -> list[float]:

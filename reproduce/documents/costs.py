@@ -32,7 +32,7 @@ def speed() -> str:
     rows = []
     for label, k in (("VAE", "0"), ("HVAE, K = 1", "1"), ("HVAE, K = 5", "5"), ("HVAE, K = 20", "20")):
         ours = measured[k]["hvae_tf"]
-        ratios = (np.median(np.divide(ours, measured[k][peer])) if peer in measured[k] else None for peer in peers)
+        ratios = (median_ratio(ours, measured[k][peer]) if peer in measured[k] else None for peer in peers)
         rows.append([label, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
     return markdown(["", *peers.values()], rows)
 

@@ -9,10 +9,10 @@ from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.vae import VAE
 from hvae_tf.targets.decoder import DecoderTarget
 from hvae_tf.targets.likelihoods import Normal
+from tests.marks import slow
 
 LATENT = 2
 EVENTS = {"row": (5,), "sequence": (4, 3), "image": (3, 4, 2), "volume": (2, 3, 2, 2)}
-SLOW = pytest.mark.slow
 
 
 def networks(event_shape, outputs_per_channel=1, dtype="float32"):
@@ -26,7 +26,7 @@ def networks(event_shape, outputs_per_channel=1, dtype="float32"):
     return keras.Model(x, heads), keras.Model(z, keras.layers.Reshape(shape, dtype=dtype)(h))
 
 
-@pytest.mark.parametrize("name", ["row", pytest.param("sequence", marks=SLOW)])
+@pytest.mark.parametrize("name", slow(EVENTS, "image", "sequence", "volume"))
 def test_a_model_takes_events_of_any_shape(name, seed, tmp_path):
     event_shape = EVENTS[name]
     x = np.random.default_rng(seed).normal(size=(12, *event_shape)).astype(np.float32)

@@ -12,12 +12,13 @@ from hvae_tf.models.flow_layer import FlowLayer
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from tests.catalogue import CATALOGUE
+from tests.marks import slow
 
 # one row of each class of flow, and of each tempering
 ROWS = ["planar-K2", "hamiltonian-fixed-K2-step", "hamiltonian-free-K5-flow", "stretched", "amortised"]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "hamiltonian" in n else n for n in ROWS])
+@pytest.mark.parametrize("name", slow(ROWS, "hamiltonian"))
 def test_every_parameter_is_trained_counted_saved_and_loaded(name, networks, images, tmp_path):
     model = FlowVAE(*networks(), CATALOGUE[name].make(2, dtype=tf.float32))
     assert {weight.name for weight in model.flow_layer.trainable_weights} == CATALOGUE[name].variables

@@ -427,8 +427,9 @@ def without_times(folder):
 
 
 @pytest.mark.slow
-def test_parts_make_the_same_records_bit_for_bit(tiny, models, tmp_path):
-    found, parts = find_models([models]), 9
+@pytest.mark.parametrize("parts", [2, 9])
+def test_parts_make_the_same_records_bit_for_bit(tiny, models, tmp_path, parts):
+    found = find_models([models])
     tasks = [JudgeTask(found[0], TINY), CurveTask(found[0], TINY)]
     assert run_all(tasks, RunStore(tmp_path / "serial"), InlineExecutor()) == {}
     store = RunStore(tmp_path / "parts")
