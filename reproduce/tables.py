@@ -35,7 +35,7 @@ def mean_half_up(values: Sequence[str], digits: int = 2) -> str:
     return str(mean.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
-def half_width(standard_error: float, degrees_of_freedom: int) -> float:
+def half_width(standard_error: float, degrees_of_freedom: float) -> float:
     """Half the width of a 95 % t-interval: the standard error times the t-distribution's 97.5 % quantile."""
     from scipy import stats
 

@@ -19,7 +19,10 @@ def aims() -> str:
         ("HVAE K = 5 over pythae, which does a third less work", "at most", 0.75, [_over(seconds["5"], "pythae")]),
         ("VAE over PyTorch's", "at most", 0.75, [_over(seconds["0"], "torch")]),
         ("K = 20 over K = 5", "at most", 3.7, [median_ratio(in_turn["20"], in_turn["5"])]),
-        ("of the matrix-product peak, training, K = 5 and more", "at least", 0.60, _training_shares(step["of_the_peak"])),
+        (
+            "of the matrix-product peak, training, K = 5 and more", "at least", 0.60,
+            _training_shares(step["of_the_peak"]),
+        ),
         ("of the matrix-product peak, likelihood, K = 5, 1000 at once and more", "at least", 0.75, _sample_shares()),
         (
             "peak memory of `reversible`, K = 50 over K = 5, batches of 100 and 500", "at most", 1.15,

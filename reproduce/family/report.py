@@ -12,11 +12,21 @@ import numpy as np
 
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
+from reproduce.differences import ALONE, LEVEL, Difference, Spread, together
 from reproduce.family.bounds import own_bound
 from reproduce.family.cells import FamilyPreset
 from reproduce.family.figures import curves_figure, inference_figure, samples_figure
-from reproduce.family.gains import ALONE, LEVEL, Line, Part, gain, not_apart, together, told
-from reproduce.judged.findings import Difference, Row, difference, differences_table, read_row, read_table1_row
+from reproduce.family.gains import Line, gain, not_apart, told
+from reproduce.judged.findings import (
+    ABOUT_DIFFERENCES,
+    Row,
+    difference,
+    differences_table,
+    on_common_images,
+    read_row,
+    read_spread,
+    read_table1_row,
+)
 from reproduce.judged.timing import STEPS, Ratio, read_times
 from reproduce.judged.work import judge_of, records_of
 from reproduce.tables import fixed, markdown, t_half_width
@@ -35,6 +45,7 @@ class Found(NamedTuple):
         beside: The cells that Table 1 stands in for.
         times: By cell, of a training step, where that was timed.
         missing: Cells of the table that have no model on record.
+        spreads: Over seeds of Table 1's trainings, by what is compared; none where none of them is here.
     """
 
     lines: list[Line]
@@ -44,6 +55,7 @@ class Found(NamedTuple):
     beside: list[str]
     times: Mapping[str, Ratio]
     missing: list[str]
+    spreads: Mapping[str, Spread | None]
 
 
 def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) -> Found:
@@ -69,6 +81,9 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
             beside.append(cell)
     if not rows:
         raise RecordError(f"{folder} has no records to report")
+    members = [member for group in rows.values() for member in group]
+    cut = dict(zip(map(id, members), on_common_images([row for row, _, _ in members]), strict=True))
+    rows = {cell: [(cut[id(member)], *member[1:]) for member in group] for cell, group in rows.items()}
     configuration = (own or [rows[beside[0]][0][1]])[0]["configuration"]
     lines, curves, pictures = [], {}, {}
     for name in preset.cells:
@@ -76,7 +91,7 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
             of_cell = [row for row, _, _ in group]
             means = []
             for row, record, where in group:
-                neg_bound = own_bound(where, preset, record, row.neg_elbo)
+                neg_bound = own_bound(where, preset, record, row.neg_elbo)[: len(row.neg_elbo)]
                 means.append([values.mean() for values in (neg_bound, row.ais, row.ais[: len(neg_bound)])])
             neg_bound, ais, common = np.array(means).T
             lines.append(Line(name, of_cell, neg_bound, ais, common, neg_bound - common))
@@ -86,7 +101,8 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
                 with np.load(path, allow_pickle=False) as archive:
                     pictures[name] = archive["samples"]
     missing = [name for name in (*preset.names, *preset.beside) if name not in curves]
-    return Found(lines, configuration, curves, pictures, beside, read_times(folder), missing)
+    spreads = {of: read_spread(table1, judge, of) for of in ("ais", "neg_elbo")} if beside else {}
+    return Found(lines, configuration, curves, pictures, beside, read_times(folder), missing, spreads)
 
 
 def over_seeds(values: Sequence[float], digits: int = 2) -> str:
@@ -156,9 +172,9 @@ def page(found: Found, preset: FamilyPreset, script: str) -> str:
         *([_beside(found, cells)] if found.beside else []),
         *([f"Not on record: {'; '.join(cells[name].label for name in found.missing)}."] if found.missing else []),
         *_judge(lines),
-        *_claims(lines, preset.claims),
+        *_claims(found, preset.claims),
         *_against_base(lines),
-        *_pairs(lines, preset.pairs),
+        *_pairs(found, preset.pairs),
         "![inference and decoder](inference.png)",
         "![bound by epoch](curves.png)",
         *(["![digits from the prior](samples.png)"] if found.pictures else []),
@@ -217,14 +233,15 @@ def _against_base(lines):
     if base is None or not others:
         return []
     gains = {line.name: gain(line, base) for line in others}
-    adjusted = together(part for found in gains.values() for part in found)
-    rows = []
-    for line in others:
-        cells = []
-        for part in gains[line.name]:
-            cells += [part, told(part, adjusted)]
-        rows.append((line.rows[0].label, *cells))
-    decoders, nearer = (_better({line.rows[0].label: gains[line.name][i] for line in others}, adjusted) for i in (1, 2))
+    adjusted = together({(name, i): part for name, found in gains.items() for i, part in enumerate(found)})
+    words = {
+        (name, i): told(part, adjusted.get((name, i))) for name, found in gains.items() for i, part in enumerate(found)
+    }
+    rows = [
+        (line.rows[0].label, *(cell for i, part in enumerate(gains[line.name]) for cell in (part, words[line.name, i])))
+        for line in others
+    ]
+    decoders, nearer = (_better({line.rows[0].label: words[line.name, i] for line in others}) for i in (1, 2))
     return [
         "## Better inference, or a better decoder?",
         "What each has over the VAE of the same seed: the gain of its bound is the gain of log p(x) (a better decoder) "
@@ -250,24 +267,24 @@ def _words(adjusted, decoders: str, nearer: str) -> list[str]:
     ]
 
 
-def _claims(lines: Sequence[Line], claims) -> list[str]:
+def _claims(found: Found, claims) -> list[str]:
     """For each claim what the pairs at hand say of it: -bound and NLL by AIS, one less the other, image by image."""
-    cells = {line.name: line.rows for line in lines}
+    cells = {line.name: line.rows for line in found.lines}
     said = []
     for claim, pairs in claims.items():
-        found = []
+        words = []
         for a, b in pairs:
             if a in cells and b in cells:
-                bound, ais = (difference(cells[a], cells[b], of) for of in ("neg_elbo", "ais"))
-                found.append(
+                bound, ais = (difference(cells[a], cells[b], of, found.spreads.get(of)) for of in ("neg_elbo", "ais"))
+                words.append(
                     f"{cells[a][0].label} less {cells[b][0].label}: −bound {_with_error(bound)}, AIS {_with_error(ais)}"
                 )
-        said.append(f"*{claim}*: {'; '.join(found) or 'none of its pairs is on record'}.")
+        said.append(f"*{claim}*: {'; '.join(words) or 'none of its pairs is on record'}.")
     if not said:
         return []
     explained = (
-        "Differences are taken image by image; ± is half a 95 % interval over seeds where there is one, else 1.96 "
-        "standard errors over images, which are of these trained models and leave open what other seeds would give."
+        f"Differences are taken image by image; {ABOUT_DIFFERENCES} Where there is no interval over seeds, ± is 1.96 "
+        "standard errors over images."
     )
     return ["## Claims", *said, explained]
 
@@ -277,24 +294,22 @@ def _with_error(found: Difference) -> str:
     return f"{found.value:+.2f} ± {half:.2f} ({found.verdict})"
 
 
-def _pairs(lines: Sequence[Line], pairs) -> list[str]:
+def _pairs(found: Found, pairs) -> list[str]:
     """Differences image by image, to the VAE and of these pairs, where there are such."""
-    cells = {line.name: line.rows for line in lines}
+    cells = {line.name: line.rows for line in found.lines}
     if not pairs or BASE not in cells:
         return []
     pairs = [*((name, BASE) for name in cells if name != BASE), *pairs]
     return [
         "## Image by image",
-        "NLL by AIS, of one less of the other, on the same images; the error over images is that of these trained "
-        "models, and one spread over seeds stands in where a cell has one training.",
-        differences_table(cells, pairs),
+        f"NLL by AIS, of one less of the other, on the same images. {ABOUT_DIFFERENCES}",
+        differences_table(cells, pairs, "ais", found.spreads.get("ais")),
         "−bound, likewise:",
-        differences_table(cells, pairs, "neg_elbo"),
+        differences_table(cells, pairs, "neg_elbo", found.spreads.get("neg_elbo")),
     ]
 
 
-def _better(parts: Mapping[str, Part], adjusted) -> str:
-    words = {label: told(part, adjusted) for label, part in parts.items()}
+def _better(words: Mapping[str, str]) -> str:
     surely = "; ".join(label for label, word in words.items() if word == "better")
     alone = "; ".join(label for label, word in words.items() if word == "better" + ALONE)
     return f"{surely or 'none that stands among so many verdicts'}." + (f" Taken alone: {alone}." if alone else "")

@@ -1,6 +1,5 @@
 """What records of trainings and of the judge say together: a row a trained model, and the differences between cells."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import read_record
+from reproduce.differences import Difference, Score, Spread, pooled
+from reproduce.differences import difference as compare
 from reproduce.judging.models import split_name
 from reproduce.mnist.evaluation import read_run_record
-from reproduce.tables import fixed, half_width, markdown
+from reproduce.tables import fixed, markdown
 
 
 class Row(NamedTuple):
@@ -43,31 +44,6 @@ class Row(NamedTuple):
     latent_size: int
     chains: dict[str, float]
     epochs: int
-
-
-class Difference(NamedTuple):
-    """NLL by AIS of one cell less another's.
-
-    Attributes:
-        value: In nats.
-        half: Half the 95 % interval over seeds; NaN where the seeds do not give one.
-        image_error: The standard error over images, for these trained models.
-        how: How the interval came about.
-    """
-
-    value: float
-    half: float
-    image_error: float
-    how: str
-
-    @property
-    def verdict(self) -> str:
-        """In words, for the first of the two."""
-        side = "lower" if self.value < 0 else "higher"
-        if not math.isnan(self.half):
-            return side if abs(self.value) > self.half else "not told apart"
-        told = abs(self.value) > 1.96 * self.image_error
-        return f"{side} for these trained models; the seeds do not decide" if told else "not told apart"
 
 
 def read_row(record: dict, verdicts: dict, label: str) -> Row:
@@ -112,35 +88,77 @@ def read_table1_row(
     return row, record
 
 
-def difference(these: Sequence[Row], those: Sequence[Row], of: str = "ais") -> Difference:
-    """NLL by AIS of one cell's models less another's, or another field of `Row`, on the images that all have."""
-    count = min(len(getattr(row, of)) for row in (*these, *those))
-    a, b = ({row.seed: getattr(row, of)[:count] for row in rows} for rows in (these, those))
-    images = np.mean(list(a.values()), axis=0) - np.mean(list(b.values()), axis=0)
-    error = float(images.std(ddof=1) / math.sqrt(count))
-    common = sorted(a.keys() & b.keys())
-    if len(common) == len(a) == len(b) and len(common) >= 3:
-        each = np.array([np.mean(a[seed] - b[seed]) for seed in common])
-        half = half_width(float(each.std(ddof=1)) / math.sqrt(len(each)), len(each) - 1)
-        return Difference(float(each.mean()), half, error, f"{len(each)} pairs of one seed")
-    means = [np.array([np.mean(values) for values in side.values()]) for side in (a, b)]
-    value, free = float(means[0].mean() - means[1].mean()), len(a) + len(b) - 2
-    if free < 1:
-        return Difference(value, math.nan, error, "one training each")
-    pooled = sum(float(np.sum((m - m.mean()) ** 2)) for m in means) / free
-    half = half_width(math.sqrt(pooled * (1 / len(a) + 1 / len(b))), free)
-    return Difference(value, half, error, f"{len(a)} and {len(b)} trainings, one spread")
+def on_common_images(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the values of those first images only that all of them have."""
+    fewest = {name: min(len(getattr(row, name)) for row in rows) for name in ("ais", "neg_elbo", "nll")}
+    return [row._replace(**{name: getattr(row, name)[:count] for name, count in fewest.items()}) for row in rows]
 
 
-def differences_table(cells: Mapping[str, Sequence[Row]], pairs: Iterable[tuple[str, str]], of: str = "ais") -> str:
+def scores(rows: Sequence[Row], of: str = "ais") -> list[Score]:
+    """A field of `Row` as it is compared; where it is AIS, it may be too high by BDMC's gap."""
+    values = [getattr(row, of) for row in rows]
+    gaps = [row.gap if of == "ais" else 0.0 for row in rows]
+    return [
+        Score(row.seed, float(v.mean()), len(v), v, gap) for row, v, gap in zip(rows, values, gaps, strict=True)
+    ]  # fmt: skip
+
+
+def spread_of(groups: Iterable[Sequence[Row]], of: str = "ais") -> Spread:
+    """The spread over seeds within cells, on the images that all have."""
+    cells = [scores(rows, of) for rows in groups]
+    images = min((score.images for group in cells for score in group), default=0)
+    return pooled([[score.on(images).mean for score in group] for group in cells])
+
+
+def read_spread(table1: Path, judge: Path, of: str = "ais") -> Spread | None:
+    """`spread_of` all cells of a folder of Table 1's; None where no cell has several seeds.
+
+    Raises:
+        RecordError: If a record is damaged.
+    """
+    groups: dict[str, list[Row]] = {}
+    for path in sorted(table1.glob("*-seed*.json")):
+        found = read_table1_row(path.stem, path.stem, table1, judge)
+        if found is not None:
+            groups.setdefault(found[0].cell, []).append(found[0])
+    spread = spread_of(groups.values(), of)
+    return spread if spread.free else None
+
+
+def difference(these: Sequence[Row], those: Sequence[Row], of: str = "ais", spread: Spread | None = None) -> Difference:
+    """NLL by AIS of one cell's models less another's, or another field of `Row`, on the images that all have.
+
+    Args:
+        these: Of the cell.
+        those: Of the other.
+        of: The field.
+        spread: Over seeds, of every cell; None: that within these two.
+    """
+    found = compare(scores(these, of), scores(those, of), spread)
+    assert found is not None
+    return found
+
+
+def differences_table(
+    cells: Mapping[str, Sequence[Row]], pairs: Iterable[tuple[str, str]], of: str = "ais",
+    spread: Spread | None = None,
+) -> str:  # fmt: skip
     """`difference` for each pair of which both are there, as a table; nothing if there is none."""
     rows = []
     for a, b in pairs:
         if a in cells and b in cells:
-            found = difference(cells[a], cells[b], of)
+            found = difference(cells[a], cells[b], of, spread)
             rows.append([
                 f"{cells[a][0].label} less {cells[b][0].label}", f"{found.value:+.3f}", fixed(found.half, 3),
                 fixed(found.image_error, 3), found.how, found.verdict,
             ])  # fmt: skip
-    head = ["", "nats", "95 % over seeds, ±", "s.e. over images", "from", "verdict"]
+    head = ["", "nats", "95 %, ±", "s.e. over images", "from", "verdict"]
     return markdown(head, rows) if rows else ""
+
+
+ABOUT_DIFFERENCES = (
+    "± is half a 95 % t-interval over seeds and images together (Welch's). Over seeds it is that of the pairs of one "
+    "seed, where both cells have the same three seeds or more; else one spread over seeds is taken for all cells. A "
+    "verdict takes the pair alone, and of NLL by AIS it allows for BDMC's gap, by which either may be too high; where "
+    "seeds give no interval, or none that decides, it may still say what holds for these trained models over images."
+)

@@ -1,9 +1,4 @@
-"""Which cell is better: paired differences, what images and seeds leave open, and the paper's claims judged by them.
-
-Two uncertainties are kept apart. Models are judged on the same test images, so a difference is taken image by image,
-and its standard error says what other images might have shown *of these trained models*. Other trainings of the same
-cells would differ too: that is told by the spread over seeds alone.
-"""
+"""Table 1's cells held against each other, and the paper's claims judged by that."""
 
 import json
 import math
@@ -15,6 +10,7 @@ import numpy as np
 
 from hvae_tf.runs import RecordError
 from reproduce.configs import TABLE1_CELLS
+from reproduce.differences import LEVEL, Difference, Score, Spread, difference, pooled, together
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.tables import half_width
 
@@ -28,58 +24,13 @@ class Trained(NamedTuple):
         epochs: Of its schedule.
         record: Of Table 1's kind.
         ais: NLL of the first test images, ``[n]``.
+        gap: BDMC's, or None.
     """
 
     epochs: int
     record: dict
     ais: np.ndarray
-
-
-class Score(NamedTuple):
-    """How one trained model was judged by one measure, nats per image.
-
-    Attributes:
-        mean: Over images and repeats.
-        images: How many: the first so many test images.
-        per_image: ``[images]``, or None in records from before they were kept.
-    """
-
-    mean: float
-    images: int
-    per_image: np.ndarray | None
-
-
-class Difference(NamedTuple):
-    """A cell's nats per image less another's.
-
-    Attributes:
-        mean: Over seeds and images.
-        image_error: Standard error over images of the paired differences; NaN where they are not on record.
-        seed_half_width: Half the width of the 95 % interval over seeds; infinite where no cell has several.
-        images: How many both were judged on.
-        measure: Its name in `MEASURES`.
-    """
-
-    mean: float
-    image_error: float
-    seed_half_width: float
-    images: int
-    measure: str
-
-    @property
-    def decided(self) -> bool:
-        """Whether neither other images nor other seeds are likely to turn it round, as far as is on record."""
-        return abs(self.mean) > self.seed_half_width and not abs(self.mean) <= 1.96 * self.image_error
-
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        way = "lower" if self.mean < 0 else "higher"
-        if self.decided:
-            return way
-        if not math.isnan(self.image_error) and abs(self.mean) > 1.96 * self.image_error:
-            return f"{way} for these trained models; the seeds do not decide"
-        return "not told apart"
+    gap: float | None = None
 
 
 class Table:
@@ -115,26 +66,33 @@ class Table:
             cells.setdefault(record["configuration"]["cell"], []).append(record)
         return cells
 
+    @cached_property
+    def ais_images(self) -> int:
+        """On how many test images models are compared by AIS: those that all were judged on."""
+        counts = [len(judged["results"]["per_image"]["ais"]) for judged in self.judged.values()]
+        return min([*counts, *(len(one.ais) for one in self.longer)], default=0)
+
     def score(self, record: dict, measure: str) -> Score | None:
         """How a record's model was judged by a measure; None where it was not."""
-        results = record["results"]
+        results, seed = record["results"], record["seed"]
         if measure == "ais":
             values = next((one.ais for one in self.longer if one.record is record), None)
-            if values is not None:
-                return Score(float(values.mean()), len(values), values)
-            judged = self.judged.get(record["name"])
-            if judged is None:
+            if values is None and record["name"] in self.judged:
+                values = np.array(self.judged[record["name"]]["results"]["per_image"]["ais"], float)
+            if values is None:
                 return None
-            values = np.array(judged["results"]["per_image"]["ais"], float)
-            return Score(float(judged["results"]["ais"]), len(values), values)
+            gap = self.gap(record)
+            score = Score(seed, float(values.mean()), len(values), values, 0.0 if math.isnan(gap) else gap)
+            return score.on(self.ais_images)
         values = results.get("per_image", {}).get(measure)
         values = None if values is None else np.array(values, float)
-        return Score(float(np.mean(results[measure])), results["evaluation"]["images"], values)
+        return Score(seed, float(np.mean(results[measure])), results["evaluation"]["images"], values)
 
     def gap(self, record: dict) -> float:
-        """BDMC's gap of a record's model, nats; NaN where it is not known."""
+        """BDMC's gap of a record's model, nats: what AIS may be too high by; NaN where it is not known."""
+        longer = next((one.gap for one in self.longer if one.record is record), None)
         judged = self.judged.get(record["name"])
-        value = None if judged is None else judged["results"].get("gap")
+        value = judged["results"].get("gap") if longer is None and judged is not None else longer
         return math.nan if value is None else float(value)
 
     def scores(self, cell: str, measure: str) -> list[Score]:
@@ -142,15 +100,14 @@ class Table:
         found = (self.score(record, measure) for record in self.cells.get(cell, []))
         return [score for score in found if score is not None]
 
-    def seed_spread(self, measure: str) -> tuple[float, int]:
-        """The standard deviation over seeds, taken to be that of every cell, and its degrees of freedom; NaN if 0."""
-        squares, freedom = 0.0, 0
-        for cell in self.cells:
-            means = [score.mean for score in self.scores(cell, measure)]
-            if len(means) > 1:
-                squares += (len(means) - 1) * float(np.var(means, ddof=1))
-                freedom += len(means) - 1
-        return (math.sqrt(squares / freedom) if freedom else math.nan), freedom
+    def seed_spread(self, measure: str) -> Spread:
+        """The standard deviation over seeds, taken to be that of every cell."""
+        return pooled([[score.mean for score in self.scores(cell, measure)] for cell in self.cells])
+
+    def half_width(self, cell: str, measure: str) -> float:
+        """Half the 95 % interval over seeds of a cell's mean, by `seed_spread`; NaN where the cell has one seed."""
+        count, spread = len(self.scores(cell, measure)), self.seed_spread(measure)
+        return half_width(spread.deviation / math.sqrt(count), spread.free) if count > 1 else math.nan
 
     def difference(self, cell: str, other: str, measure: str) -> Difference | None:
         """`cell` less `other`; None where they were not judged on the same images."""
@@ -158,32 +115,24 @@ class Table:
 
     def difference_of(self, records: Sequence[dict], others: Sequence[dict], measure: str) -> Difference | None:
         """The same of any records, each of one cell's seeds."""
+        if len({r["data_fingerprint"] for r in (*records, *others)}) > 1:
+            return None
         ours, theirs = (
             [score for record in group if (score := self.score(record, measure)) is not None]
             for group in (records, others)
         )
-        if not ours or not theirs or len({r["data_fingerprint"] for r in (*records, *others)}) > 1:
-            return None
-        images = min(score.images for score in ours + theirs)
-        error = math.nan
-        if all(score.per_image is not None for score in ours + theirs):
-            a, b = (np.mean([s.per_image[:images] for s in scores], axis=0) for scores in (ours, theirs))
-            mean = float(np.mean(a - b))
-            if images > 1:
-                error = float(np.std(a - b, ddof=1)) / math.sqrt(images)
-        elif all(score.images == images for score in ours + theirs):
-            mean = float(np.mean([s.mean for s in ours]) - np.mean([s.mean for s in theirs]))
-        else:
-            return None
-        spread, freedom = self.seed_spread(measure)
-        over_seeds = math.inf
-        if freedom:
-            over_seeds = half_width(spread * math.sqrt(1 / len(ours) + 1 / len(theirs)), freedom)
-        return Difference(mean, error, over_seeds, images, measure)
+        found = difference(ours, theirs, self.seed_spread(measure))
+        return None if found is None else found._replace(measure=measure)
 
     def best_difference(self, cell: str, other: str) -> Difference | None:
         """By AIS where both have it, else by importance sampling."""
         return self.difference(cell, other, "ais") or self.difference(cell, other, "nll")
+
+
+def training_seconds(record: dict) -> float:
+    """Epochs times the recorded seconds an epoch, which pauses are no part of; NaN in records from before."""
+    training = record["results"]["training"]
+    return training["epochs"] * (training.get("seconds_per_epoch") or math.nan)
 
 
 def check_judged(record: dict, where: str) -> None:
@@ -230,7 +179,7 @@ def claims() -> tuple[Claim, ...]:
             tuple(tempering),
         ),
         Claim(
-            "More leapfrog steps help",
+            "More leapfrog steps help, though not always",
             "increasing the number of leapfrog steps does not always improve the performance",
             tuple(steps),
         ),
@@ -248,14 +197,20 @@ class Judged(NamedTuple):
     found: list[tuple[str, str, Difference]]
 
     @property
+    def standing(self) -> list[Difference]:
+        """The differences that are decided where all of the claim's are to be right together at 95 %."""
+        differences = dict(enumerate(found for _, _, found in self.found))
+        return [differences[number] for number, p in together(differences).items() if p <= LEVEL]
+
+    @property
     def verdict(self) -> str:
         """What the pairs at hand decide, and what they cannot."""
         total = len(self.claim.pairs)
         if not self.found:
             a, b = self.claim.pairs[0]
             return f"cannot be decided: none of its {total} pairs of cells is at hand (the first would be {a} and {b})"
-        lower = sum(d.decided and d.mean < 0 for _, _, d in self.found)
-        higher = sum(d.decided and d.mean > 0 for _, _, d in self.found)
+        lower = sum(d.value < 0 for d in self.standing)
+        higher = len(self.standing) - lower
         count = len(self.found)
         if lower == count:
             said = "holds" + (f" in all {count} pairs at hand" if count > 1 else " in the one pair at hand")
@@ -266,7 +221,7 @@ class Judged(NamedTuple):
         elif higher:
             said = f"is contradicted in {higher} of {count} pairs at hand"
         else:
-            way = sum(d.mean < 0 for _, _, d in self.found)
+            way = sum(d.value < 0 for _, _, d in self.found)
             said = f"is not decided by the {count} pair{'s' * (count > 1)} at hand ({way} of {count} point its way)"
         missing = total - count
         return said + (f"; {missing} of its {total} pairs have no data" if missing else "")

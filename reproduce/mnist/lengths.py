@@ -18,7 +18,7 @@ from reproduce.judging.models import JudgedModel
 from reproduce.judging.presets import JudgePreset
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.cells import Run, label, paper_runs
-from reproduce.mnist.comparison import Trained, check_judged, protocol
+from reproduce.mnist.comparison import Trained, check_judged, protocol, training_seconds
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.work import Settings, TableTask
 from reproduce.tables import fixed, markdown, mean_half_up, png, t_half_width
@@ -97,8 +97,9 @@ def read_lengths(folder: Path, cell: str, others: Sequence[tuple[Path, Path]] = 
                 continue
             judgement = read_record(judged)
             check_judged(judgement, str(judged))
-            values = np.array(judgement["results"]["per_image"]["ais"], float)
-            found.append(Trained(record["configuration"]["max_epochs"], record, values))
+            results = judgement["results"]
+            values = np.array(results["per_image"]["ais"], float)
+            found.append(Trained(record["configuration"]["max_epochs"], record, values, results.get("gap")))
     if len({but_for_length(one.record) for one in found}) > 1:
         raise RecordError(f"{folder}: trainings of unlike protocols or data; keep them in folders of their own")
     return sorted(found, key=lambda one: (one.epochs, one.record["seed"]))
@@ -142,7 +143,7 @@ def by_length(trained: Sequence[Trained]) -> tuple[list[Length], int]:
     for epochs in sorted({one.epochs for one in trained}):
         group = [one for one in trained if one.epochs == epochs]
         results = [one.record["results"] for one in group]
-        seconds = [r["training"].get("wall_seconds", np.nan) for r in results]
+        seconds = [training_seconds(one.record) for one in group]
         lengths.append(
             Length(epochs, [float(one.ais[:images].mean()) for one in group],
                    [float(np.mean(r["nll"])) for r in results], float(np.mean(seconds)))
@@ -195,7 +196,7 @@ def table_csv(trained: Sequence[Trained]) -> str:
         results = one.record["results"]
         writer.writerow([
             one.epochs, one.record["seed"], f"{one.ais[:images].mean():.4f}", images, f"{np.mean(results['nll']):.4f}",
-            f"{np.mean(results['neg_elbo']):.4f}", fixed(results["training"].get("wall_seconds"), 0),
+            f"{np.mean(results['neg_elbo']):.4f}", fixed(training_seconds(one.record), 0),
         ])  # fmt: skip
     return buffer.getvalue()
 

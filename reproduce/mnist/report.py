@@ -198,7 +198,7 @@ def _main_table(table: Table) -> str:
         values = [fixed(table.baseline(n)) for n in MEASURES]
         rows.append([NO_LATENT, "", "", "", *values[:2], *([values[2], ""] if ais else []), *[""] * 5])
     for cell, group in table.cells.items():
-        means = {n: over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in MEASURES}
+        means = {n: over_seeds(table, cell, n) for n in MEASURES}
         gaps = [gap for record in group if not math.isnan(gap := table.gap(record))]
         seconds = [s for r in group if (s := r["results"]["training"].get("seconds_per_epoch")) is not None]
         rows.append([

@@ -1,9 +1,11 @@
 """What Table 1 comes to: its rows for a terminal, and what a model must beat."""
 
+import math
+
 import numpy as np
 
 from reproduce.mnist.comparison import Table
-from reproduce.tables import fixed, t_half_width
+from reproduce.tables import fixed
 
 NO_LATENT = "no latent variable"
 
@@ -17,17 +19,19 @@ def summary(table: Table) -> str:
         values = (fixed(table.baseline(n)) for n in names)
         lines.append(f"{NO_LATENT:18} {'':5} " + " ".join(f"{value:>15}" for value in values))
     for cell, group in table.cells.items():
-        values = (over_seeds([s.mean for s in table.scores(cell, n)], len(group)) for n in names)
+        values = (over_seeds(table, cell, n) for n in names)
         lines.append(f"{cell:18} {len(group):5} " + " ".join(f"{value:>15}" for value in values))
     dataset = table.records[0]["configuration"]["dataset"]
     return "\n".join([*lines, f"nats per image of {dataset}, lower is better; ±: 95 % over seeds"])
 
 
-def over_seeds(values: list[float], of: int) -> str:
-    """Mean over seeds, with the half width of its 95 % t-interval where there are several, and how many if not all."""
+def over_seeds(table: Table, cell: str, measure: str) -> str:
+    """Mean over seeds, half the width of its 95 % interval where there are several, and how many if not all."""
+    values, of = [score.mean for score in table.scores(cell, measure)], len(table.cells[cell])
     if not values:
         return ""
-    mean = f"{float(np.mean(values)):.2f}" + ("" if len(values) < 2 else f" ± {t_half_width(values):.2f}")
+    half = table.half_width(cell, measure)
+    mean = f"{float(np.mean(values)):.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
     return mean if len(values) == of else f"{mean} ({len(values)} of {of})"
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import RecordError, RunStore, read_record
-from reproduce.judged.findings import Row, read_row, read_table1_row
+from reproduce.differences import Spread
+from reproduce.judged.findings import Row, read_row, read_spread, read_table1_row
 from reproduce.judged.timing import Ratio, read_times
 from reproduce.judged.work import judge_of, records_of
 from reproduce.judging.models import split_name
@@ -29,6 +30,7 @@ class Findings(NamedTuple):
         pictures: ``[n, H, W, C]`` by cell, of its first model.
         beside: Whether models of Table 1 are among the rows.
         times: By cell, of a training step, where that was timed.
+        spread: Over seeds of Table 1's trainings, of NLL by AIS, where some of them are among the rows.
     """
 
     rows: list[Row]
@@ -38,6 +40,7 @@ class Findings(NamedTuple):
     pictures: dict[str, np.ndarray]
     beside: bool = False
     times: Mapping[str, Ratio] = MappingProxyType({})
+    spread: Spread | None = None
 
     def by_cell(self) -> dict[str, list[Row]]:
         """The rows of each cell, in order."""
@@ -75,7 +78,10 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
     rows.sort(key=lambda row: (order.index(row.cell), row.seed))
     pictures = {cell: pictures[cell] for cell in sorted(pictures, key=order.index)}
     found = read_record(exact) if exact.exists() else None
-    return Findings(rows, found, configuration, judge_configuration, pictures, any_beside, read_times(folder))
+    return Findings(
+        rows, found, configuration, judge_configuration, pictures, any_beside, read_times(folder),
+        read_spread(table1, judge) if any_beside else None,
+    )  # fmt: skip
 
 
 def _row_beside(units, table1: Path, judge: Path) -> Row | None:

@@ -12,7 +12,7 @@ import numpy as np
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
 from reproduce.family.figures import samples_figure
-from reproduce.judged.findings import Row, difference, differences_table
+from reproduce.judged.findings import ABOUT_DIFFERENCES, Row, difference, differences_table
 from reproduce.refinement.cells import CELLS, REFINED
 from reproduce.refinement.factor_analysis import STARTS
 from reproduce.refinement.figures import bias_figure, kl_figure, likelihood_figure
@@ -87,11 +87,13 @@ def verdicts(findings: Findings) -> str:
     if findings.exact is not None:
         items += _exact_verdicts(findings.exact["results"])
     cells = findings.by_cell()
-    items.append(f"*Refined latents give a better decoder* than the VAE's: {_compared(cells, REFINED, 'vae')}.")
+    items.append(
+        f"*Refined latents give a better decoder* than the VAE's: {_compared(cells, REFINED, 'vae', findings.spread)}."
+    )
     pairs = [(cell, cell.replace("m5", "m1")) for cell in REFINED if cell.startswith("m5")]
-    items.append(f"*More moves help*: {_paired(cells, pairs)}.")
+    items.append(f"*More moves help*: {_paired(cells, pairs, findings.spread)}.")
     pairs = [(cell, cell.removesuffix("-shear")) for cell in REFINED if cell.endswith("-shear")]
-    items.append(f"*The shear A helps*: {_paired(cells, pairs)}.")
+    items.append(f"*The shear A helps*: {_paired(cells, pairs, findings.spread)}.")
     items.append(f"*Less pruning*, counted as active units: {_units(cells)}.")
     items.append(f"*What it costs*: {_cost(cells, findings.times)}.")
     return "\n".join(textwrap.fill(f"- {item}", WIDTH, subsequent_indent="  ") for item in items)
@@ -125,25 +127,27 @@ def _exact_verdicts(results) -> list[str]:
     return items
 
 
-def _phrase(these, those) -> str:
-    found = difference(these, those)
+def _phrase(these, those, spread) -> str:
+    found = difference(these, those, spread=spread)
     half = found.half if not math.isnan(found.half) else 1.96 * found.image_error
     return f"{found.value:+.2f} ± {half:.2f} nats ({found.verdict}; {found.how})"
 
 
-def _compared(cells, names, base) -> str:
+def _compared(cells, names, base, spread) -> str:
     if base not in cells:
         return "no VAE on record"
     words = [
-        f"{CELLS[n].label.removeprefix('HMC-VAE, ')}: {_phrase(cells[n], cells[base])}" for n in names if n in cells
+        f"{CELLS[n].label.removeprefix('HMC-VAE, ')}: {_phrase(cells[n], cells[base], spread)}"
+        for n in names
+        if n in cells
     ]
     return "NLL by AIS less the VAE's, " + "; ".join(words) if words else "not trained here"
 
 
-def _paired(cells, pairs) -> str:
+def _paired(cells, pairs, spread) -> str:
     words = [
         f"{CELLS[a].label.removeprefix('HMC-VAE, ')} less {CELLS[b].label.removeprefix('HMC-VAE, ')}: "
-        f"{_phrase(cells[a], cells[b])}"
+        f"{_phrase(cells[a], cells[b], spread)}"
         for a, b in pairs
         if a in cells and b in cells
     ]
@@ -206,7 +210,9 @@ def _models(findings: Findings) -> list[str]:
         "images of the encoder's mean is above 0.01. ± is half the 95 % interval over seeds; where there is one seed, "
         "and in verdicts on one training each, over images."
     )
-    parts += ["## Differences in NLL by AIS", _differences(findings), "![likelihoods](likelihood.png)"]
+    parts += [
+        "## Differences in NLL by AIS", _differences(findings), ABOUT_DIFFERENCES, "![likelihoods](likelihood.png)",
+    ]  # fmt: skip
     return [*parts, "![samples](samples.png)"] if findings.pictures else parts
 
 
@@ -243,7 +249,7 @@ def _differences(findings: Findings) -> str:
     pairs = [(name, "vae") for name in cells if name != "vae"]
     pairs += [(cell, cell.replace("m5", "m1")) for cell in REFINED if cell.startswith("m5")]
     pairs += [(cell, cell.removesuffix("-shear")) for cell in REFINED if cell.endswith("-shear")]
-    return differences_table(cells, pairs) or "Nothing to compare."
+    return differences_table(cells, pairs, spread=findings.spread) or "Nothing to compare."
 
 
 def models_csv(findings: Findings) -> str:

@@ -49,22 +49,24 @@ def test_differences_are_taken_image_by_image():
         run_record("k1-fixed", 0, [b.mean()], images=400, per_image=b),
     ]
     found = Table(records).difference("k1-fixed", "vae", "nll")
-    assert found.mean == pytest.approx(b.mean() - a.mean())
+    assert found.value == pytest.approx(b.mean() - a.mean())
     assert found.image_error == pytest.approx(np.std(b - a, ddof=1) / 20.0)
     assert found.image_error < 0.05  # 0.5 sqrt(2) / 20; unpaired it would be 1.8
-    assert found.seed_half_width == math.inf
+    assert math.isnan(found.half)
     assert found.verdict == "lower for these trained models; the seeds do not decide"
     assert Table(records).difference("k5-free", "vae", "nll") is None
     # the first images that both have
     short = run_record("k5-free", 0, [b[:100].mean()], images=100, per_image=b[:100])
     found = Table([records[0], short]).difference("k5-free", "vae", "nll")
-    assert (found.images, found.mean) == (100, pytest.approx(np.mean(b[:100] - a[:100])))
+    assert (found.images, found.value) == (100, pytest.approx(np.mean(b[:100] - a[:100])))
     # without values of single images: the means, if they are of as many images, and no error
     old = run_record("k5-free", 0, [85.0], images=400)
     found = Table([records[0], old]).difference("k5-free", "vae", "nll")
-    assert found.mean == pytest.approx(85.0 - a.mean())
+    assert found.value == pytest.approx(85.0 - a.mean())
     assert math.isnan(found.image_error)
-    assert Table([records[0], run_record("k5-free", 0, [85.0], images=300)]).difference("k5-free", "vae", "nll") is None
+    found = Table([records[0], run_record("k5-free", 0, [85.0], images=300)]).difference("k5-free", "vae", "nll")
+    assert (found.images, found.value) == (300, pytest.approx(85.0 - a[:300].mean()))
+    assert Table([records[0], run_record("k5-free", 0, [85.0], images=500)]).difference("k5-free", "vae", "nll") is None
 
 
 def test_paired_errors_are_calibrated(seed):
@@ -76,8 +78,8 @@ def test_paired_errors_are_calibrated(seed):
         a, b = (common + rng.normal(0.0, 1.0, 100) for _ in range(2))
         records = [run_record(c, 0, [v.mean()], images=100, per_image=v) for c, v in (("vae", a), ("k1-none", b))]
         found = Table(records).difference("k1-none", "vae", "nll")
-        z.append(found.mean / found.image_error)
-        unpaired.append(found.mean / (np.hypot(a.std(), b.std()) / 10.0))
+        z.append(found.value / found.image_error)
+        unpaired.append(found.value / (np.hypot(a.std(), b.std()) / 10.0))
     error = 1.0 / np.sqrt(2 * len(z))
     assert abs(np.std(z) - 1.0) < 4.5 * error
     assert np.std(unpaired) < 1.0 - 4.5 * error
@@ -92,8 +94,9 @@ def test_seeds_decide_too():
     far = Table([*seeds_of("vae", 86.0, (-0.1, 0.0, 0.1), range(3)), *seeds_of("k5-free", 85.0, (0.0,), [0])])
     found = far.difference("k5-free", "vae", "nll")
     spread, freedom = far.seed_spread("nll")
-    assert freedom == 2
-    assert found.seed_half_width == pytest.approx(4.3027 * spread * np.sqrt(1 + 1 / 3), rel=1e-4)
+    assert (freedom, found.free) == (2, 2)
+    assert found.error == pytest.approx(spread * np.sqrt(1 + 1 / 3))
+    assert found.how == "1 and 3 trainings, one spread"
     assert found.verdict == "lower"
     near = Table([*seeds_of("vae", 86.0, (-0.4, 0.0, 0.4), range(3)), *seeds_of("k5-free", 85.5, (0.0,), [0])])
     assert near.difference("k5-free", "vae", "nll").verdict.startswith("lower for these trained models")

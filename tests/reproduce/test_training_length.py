@@ -20,7 +20,9 @@ def put(folder, epochs, seed, nll, seconds=3600.0, **changes):
     """A training with its judgement, as the script leaves them."""
     config = dataclasses.replace(TINY, max_epochs=epochs, **changes)
     record = run_record("vae", seed, [nll], config, images=4, per_image=[nll] * 4)
-    record["results"]["training"] |= {"wall_seconds": seconds, "epochs": epochs}
+    record["results"]["training"] |= {
+        "wall_seconds": 2.0 * seconds, "epochs": epochs, "seconds_per_epoch": seconds / epochs,
+    }  # fmt: skip
     store = RunStore(folder / str(epochs))
     store.write(record)
     RunStore(store.folder / "judge").write(judge_record("vae", seed, nll + np.array([-0.1, 0.1, 0.0, 0.0])))
@@ -53,20 +55,29 @@ def test_page_and_figure_are_made_from_the_records(tmp_path, capsys):
 
 
 def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
-    """Where it wins in their time the report says so; where it took far longer, it does not."""
+    """Where it is ahead in their time the report says so; where it took far longer, it says that alone."""
     table, longer, judge = tmp_path / "table", tmp_path / "longer", tmp_path / "judge"
     for cell, nll in (("vae", 87.0), ("k5-free", 86.0)):
         record = run_record(cell, 0, [nll], images=4, per_image=[nll] * 4)
-        record["results"]["training"]["wall_seconds"] = 3600.0
+        record["results"]["training"] |= {"epochs": 4, "seconds_per_epoch": 900.0, "wall_seconds": 1.0}
         RunStore(table).write(record)
         RunStore(judge).write(judge_record(cell, 0, nll + np.array([0.0, 0.1, -0.1, 0.0])))
     assert "is not decided here" in table_markdown(load_table(table, judge, longer))
-    for seconds, said in ((3700.0, "VAE, 10 epochs is ahead of HVAE, K = 5"), (9000.0, "ahead of none of them")):
+    put(longer, 2, 0, 86.5)  # no longer than the table's: no curve
+    put(longer, 30, 0, 83.0, 30000.0)
+    behind = "**In a time that differs by at most a quarter, behind it: HVAE, K = 5, free tempering"
+    for seconds, said in ((3700.0, behind), (9000.0, "within a quarter of the other's time")):
         put(longer, 10, 0, 85.0, seconds)
-        put(longer, 2, 0, 86.5)  # no longer than the table's: no curve
         loaded = load_table(table, judge, longer)
-        assert [one.epochs for one in loaded.longer] == [10]
-        assert said in table_markdown(loaded)
+        assert [one.epochs for one in loaded.longer] == [10, 30]
+        text = table_markdown(loaded)
+        assert said in text
+        assert f"| VAE, 10 epochs | {seconds / 3600:.2f} | AIS | +1.00 |" in text  # the nearer in time, and no other
+        assert "30 epochs" not in text
+    other = run_record("k5-free", 0, [86.0], images=4, per_image=[86.0] * 4)
+    other["results"]["training"]["cores"] = 2
+    RunStore(table).write(other)
+    assert "timed on as many cores" in table_markdown(load_table(table, judge, longer))
     assert all(path.stat().st_size for path in write_report(table, judge, longer))
     put(longer, 20, 0, 84.0, latent_size=9)
     with pytest.raises(RecordError, match="unlike protocols"):

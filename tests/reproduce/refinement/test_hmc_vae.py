@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from reproduce import hmc_vae
-from reproduce.judged.findings import Row, difference
+from reproduce.differences import Spread
+from reproduce.judged.findings import Row, difference, on_common_images
 from reproduce.judged.training import active_units
 from reproduce.judged.work import Settings
 from reproduce.judging import presets as judging_presets
@@ -56,16 +57,24 @@ def test_differences_are_paired_by_seed_where_there_are_seeds():
     these = [row("m1-l5", i, 89.0 + images + s + 0.01 * i) for i, s in enumerate(seeds)]
     found = difference(these, those)
     assert found.value == pytest.approx(-0.985)
-    assert found.half == pytest.approx(3.1824 * np.std([0.0, 0.01, 0.02, 0.03], ddof=1) / 2.0, rel=1e-3)
+    assert found.error == pytest.approx(np.std([0.0, 0.01, 0.02, 0.03], ddof=1) / 2.0)
     assert (found.how, found.verdict) == ("4 pairs of one seed", "lower")
     # one training against four has the spread of the four
     found = difference(these[:1], those)
-    assert found.half == pytest.approx(3.1824 * np.std(seeds, ddof=1) * np.sqrt(1.25), rel=1e-3)
-    assert found.verdict == "not told apart"
+    assert found.error == pytest.approx(np.std(seeds, ddof=1) * np.sqrt(1.25))
+    assert found.verdict == "lower for these trained models; the seeds do not decide"
     # one against one has the images only, and no more images than both have
     found = difference(these[:1], [row("vae", 0, those[0].ais[:20])])
     assert np.isnan(found.half)
     assert found.verdict == "lower for these trained models; the seeds do not decide"
+    # unless a spread is known from elsewhere
+    assert difference(these[:1], those[:1], spread=Spread(0.1, 8)).verdict == "lower"
+
+
+def test_rows_are_cut_to_the_images_that_all_have():
+    few, many = row("vae", 0, np.arange(3.0)), row("m1-l5", 0, np.arange(5.0))._replace(neg_elbo=np.arange(2.0))
+    for found in on_common_images([few, many]):
+        assert (len(found.ais), len(found.neg_elbo), len(found.nll)) == (3, 2, 3)
 
 
 def test_verdicts_say_what_is_missing():
