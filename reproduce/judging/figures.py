@@ -1,5 +1,7 @@
 """The judge's pictures: both bounds against T, and what the importance sampler misses."""
 
+import itertools
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -7,8 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import ticker
 
+from reproduce.configs import TABLE1_CELLS
 from reproduce.judging.findings import Findings, cell_of, paired, values
 from reproduce.judging.models import cell_label
+from reproduce.mnist.curves import first_images, style_of
 from reproduce.tables import png
 
 DPI = 110
@@ -35,13 +39,18 @@ def bounds_figure(findings: Findings) -> bytes | None:
         right.set(ylabel="gap between the bounds, nats (95 %)")
         if np.all(gap > 0.0):
             right.set_yscale("log")
+            right.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
             right.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+            right.yaxis.set_minor_formatter(ticker.NullFormatter())
+            if np.any(gap <= 1.96 * error):
+                said = "gap between the bounds, nats\n(95 %: a bar that leaves the axis takes in zero)"
+                right.set_ylabel(said, fontsize=9)
         for axis in (left, right):
             axis.set(xlabel="temperatures T", xscale="log", xticks=at)
             axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
             axis.xaxis.set_minor_locator(ticker.NullLocator())
             axis.grid(alpha=0.3)
-        left.set_title(f"{_name(record)}: {simulated} images that it simulates", fontsize=10)
+        left.set_title(f"{_name(record, lines=True)}: {simulated} images that it simulates", fontsize=10)
         right.set_title("the same: how far apart the bounds are", fontsize=10)
     fig.suptitle("Bidirectional Monte Carlo: both bounds close in on log p(x) as chains grow longer")
     return png(fig, DPI)
@@ -49,33 +58,51 @@ def bounds_figure(findings: Findings) -> bytes | None:
 
 def importance_figure(findings: Findings) -> bytes:
     """What the importance sampler misses, image by image against what the model's own bound misses, and in the mean."""
-    records = findings.records
+    records, styles = findings.records, _styles(findings)
     samples = records[0]["configuration"].get("importance_samples", "")
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2 + 0.12 * len(records)), layout="constrained")
-    colors = {cell: f"C{number}" for number, cell in enumerate(findings.cells)}
+    means = [paired(record, "nll") for record in records]
+    images = f"{first_images(mean.images for mean in means)} test images"
+    unlike = len({mean.images for mean in means}) > 1
+    height = 3.6 + 0.2 * len(records) + 0.1 * len(styles)  # a row a model, and the legend below
+    fig, (left, right) = plt.subplots(1, 2, figsize=(12.5, height), layout="constrained")
     for cell, group in findings.cells.items():
         own, sampler = (np.concatenate([_above(record, m) for record in group]) for m in ("neg_elbo", "nll"))
-        left.plot(own, sampler, ".", ms=4, alpha=0.6, color=colors[cell], label=cell_label(cell))
+        left.plot(own, sampler, label=cell_label(cell), **{**styles[cell], "ms": 4, "mew": 0.8, "alpha": 0.7})
     left.axhline(0.0, color="black", lw=0.8)
     left.set(
         xlabel="what the model's own bound misses:\nlog p(x) by AIS − ELBO, nats",
         ylabel=f"what {samples} importance samples miss:\nlog p(x) by AIS − by IS, nats",
     )
-    left.set_title("a point an image", fontsize=10)
-    left.legend(fontsize=8, loc="lower right")
+    left.set_title(f"a point a model and image: {images}", fontsize=10)
     left.grid(alpha=0.3)
     places = np.arange(len(records))[::-1]
-    for place, record in zip(places, records, strict=True):
-        mean = paired(record, "nll")
-        right.errorbar(mean.value, place, xerr=1.96 * mean.error, fmt="o", capsize=3, color=colors[cell_of(record)])
+    for place, record, mean in zip(places, records, means, strict=True):
+        right.errorbar(mean.value, place, xerr=1.96 * mean.error, capsize=3, **{**styles[cell_of(record)], "lw": 1.2})
     right.axvline(0.0, color="black", lw=0.8)
-    right.set_yticks(places, [_name(record) for record in records], fontsize=8)
-    right.set(xlabel="mean over images of log p(x) by AIS − by IS,\nnats, with its 95 % interval")
+    names = [
+        _name(record) + (f" ({mean.images})" if unlike else "") for record, mean in zip(records, means, strict=True)
+    ]
+    right.set_yticks(places, names, fontsize=8)
+    right.set(xlabel=f"mean over {images} of\nlog p(x) by AIS − by IS, nats, with its 95 % interval")
     right.set_ylim(-0.6, len(records) - 0.4)
-    right.set_title("in the mean, a row a model", fontsize=10)
+    right.set_title("in the mean, a row a model" + " (and its number of images)" * unlike, fontsize=10)
     right.grid(alpha=0.3, axis="x")
     fig.suptitle("What the importance sampler misses of log p(x)")
+    fig.legend(fontsize=8, loc="outside lower center", ncols=3, markerscale=1.5)
     return png(fig, DPI)
+
+
+def _styles(findings: Findings) -> dict[str, dict]:
+    """A cell's points: Table 1's are drawn as they are there, others by what that leaves."""
+    others = itertools.cycle([("#D55E00", "v"), ("#CC79A7", "p"), ("#56B4E9", "h"), ("grey", "X")])
+    styles = {}
+    for cell in findings.cells:
+        if cell in TABLE1_CELLS:
+            styles[cell] = style_of(cell)
+        else:
+            color, marker = next(others)
+            styles[cell] = {"color": color, "marker": marker, "mfc": "none", "ms": 6}
+    return {cell: {**style, "ls": "none"} for cell, style in styles.items()}
 
 
 def _above(record: dict, measure: str) -> np.ndarray:
@@ -84,5 +111,5 @@ def _above(record: dict, measure: str) -> np.ndarray:
     return other[:images] - ais[:images]
 
 
-def _name(record: dict) -> str:
-    return f"{cell_label(cell_of(record), lines=True)}, seed {record['seed']}"
+def _name(record: dict, lines: bool = False) -> str:
+    return f"{cell_label(cell_of(record), lines)}, seed {record['seed']}"

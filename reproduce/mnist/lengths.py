@@ -159,31 +159,45 @@ def _paper(cell: str, trained: Sequence[Trained]) -> tuple[float, str]:
 
 
 def figure(trained: Sequence[Trained], cell: str) -> bytes:
-    """NLL against epochs: a point a training, a line through the means, the paper's value across."""
+    """NLL against epochs: a point a training, a line through the means; the paper's value across, and at its epochs."""
     lengths, images = by_length(trained)
-    paper, epochs = _paper(cell, trained)
-    fig, axis = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    paper, _ = _paper(cell, trained)
+    fig, axis = plt.subplots(figsize=(7.0, 4.4), layout="constrained")
     for length in lengths:
-        axis.plot([length.epochs] * len(length.ais), length.ais, "o", color="C0", mfc="none", ms=6)
-    axis.plot([n.epochs for n in lengths], [np.mean(n.ais) for n in lengths], "-", color="C0", lw=1.2)
+        axis.plot([length.epochs] * len(length.ais), length.ais, "o", color="#0072B2", mfc="none", ms=6)
+    axis.plot([n.epochs for n in lengths], [np.mean(n.ais) for n in lengths], "-", color="#0072B2", lw=1.2)
     axis.plot(
-        [], [], "o-", color="C0", mfc="none", label=f"{label(cell)}: a point a training, a line through the means"
+        [], [], "o-", color="#0072B2", mfc="none", label=f"{label(cell)}: a point a training, a line through the means"
     )
+    ticks = {length.epochs: str(length.epochs) for length in lengths}
     if np.isfinite(paper):
-        axis.axhline(
-            paper, color="black", ls="--", lw=1, label=f"the paper's NLL, {epochs} epochs (all test images, IS)"
-        )
-    ticks = [length.epochs for length in lengths]
-    axis.set(
-        xscale="log", xlabel="epochs of the schedule", ylabel=f"NLL by AIS on the first {images} test images, nats"
-    )
-    axis.set_xticks(ticks, [str(n) for n in ticks])
+        epochs = float(np.mean([int(run["epochs"]) for run in paper_runs(cell)]))
+        ticks[epochs] = f"{round(epochs, -2):.0f}"
+        axis.axhline(paper, color="black", ls="--", lw=1)
+        axis.plot(epochs, paper, "k*", ms=12)
+        axis.plot(
+            [], [], "k*--", lw=1, ms=9,
+            label=f"the paper's NLL after about {ticks[epochs]} epochs with early stopping (all test images, IS)",
+        )  # fmt: skip
+    axis.set(xscale="log", xlabel="epochs of the schedule")
+    axis.set_ylabel(f"NLL by AIS on the first {images} test images, nats", fontsize=9)
+    axis.set_xticks(sorted(ticks), _lowered(ticks), fontsize=9)
     axis.minorticks_off()
     axis.margins(x=0.12, y=0.15)
     axis.grid(alpha=0.3)
     axis.set_title("How long is long enough?", fontsize=11)
     fig.legend(fontsize=8, loc="outside lower center")
     return png(fig, 110)
+
+
+def _lowered(ticks: dict[float, str]) -> list[str]:
+    """The labels of a logarithmic axis in order, every second one of those that would touch on a line of its own."""
+    labels, before = [], (0.0, False)
+    for value in sorted(ticks):
+        lower = value < 1.35 * before[0] and not before[1]
+        labels.append("\n" * lower + ticks[value])
+        before = value, lower
+    return labels
 
 
 def table_csv(trained: Sequence[Trained]) -> str:

@@ -99,12 +99,26 @@ def read_pictures(path: Path) -> dict[str, np.ndarray]:
 
 
 class Shown(NamedTuple):
-    """What the figures show of a cell: of its first run that has pictures."""
+    """What the figures show of a cell: of its first run that has pictures.
+
+    Attributes:
+        cell: Which.
+        seed: The run's, where the cell has several runs on record; else None.
+        correlation: The run's root mean square correlation between two latents.
+        images: Over how many.
+        arrays: See `take_pictures`.
+    """
 
     cell: str
+    seed: int | None
     correlation: float
     images: int
     arrays: Mapping[str, np.ndarray]
+
+    @property
+    def title(self) -> str:
+        """On two short lines at most."""
+        return label(self.cell, short=True) + ("" if self.seed is None else f", seed {self.seed}")
 
 
 def load_pictures(folder: Path, by_cell: Mapping[str, list]) -> list[Shown]:
@@ -116,14 +130,18 @@ def load_pictures(folder: Path, by_cell: Mapping[str, list]) -> list[Shown]:
             if path.exists():
                 results = record["results"]
                 images = min(CORRELATION_IMAGES, results["evaluation"]["of"])
-                shown.append(Shown(cell, results["posterior_correlation"], images, read_pictures(path)))
+                seed = record["seed"] if len(group) > 1 else None
+                shown.append(Shown(cell, seed, results["posterior_correlation"], images, read_pictures(path)))
                 break
     return shown
 
 
 def panels(count: int, width: float, height: float):
-    """A figure of so many panels, at most four in a row, and their axes; inches a panel."""
-    columns = 3 if count in (5, 6) else min(4, count)
+    """A figure of so many panels, at most four in a row, and their axes; inches a panel.
+
+    Three in a row where that fills the last row better by two panels or more: nine are 3 + 3 + 3, not 4 + 4 + 1.
+    """
+    columns = 3 if count > 4 and -count % 4 - -count % 3 > 1 else min(4, count)
     rows = -(-count // columns)
     size = (width * columns + 0.8, height * rows + 0.5)
     fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
@@ -135,8 +153,8 @@ def panels(count: int, width: float, height: float):
 def samples(shown: list[Shown]) -> bytes:
     """Samples from the prior (pixel probabilities), a panel a cell."""
     fig, axes = panels(len(shown), 3.0, 3.5)
-    for axis, (cell, _, _, arrays) in zip(axes, shown, strict=True):
-        show(axis, mosaic(arrays["samples"], 6, LINE), label(cell, short=True), SPAN)
+    for axis, one in zip(axes, shown, strict=True):
+        show(axis, mosaic(one.arrays["samples"], 6, LINE), one.title, SPAN)
     fig.suptitle("Digits from the prior: pixel probabilities at 36 draws of z", fontsize=10)
     return png(fig, DPI)
 
@@ -144,7 +162,7 @@ def samples(shown: list[Shown]) -> bytes:
 def reconstructions(shown: list[Shown]) -> bytes:
     """Binarised test images, and each cell's reconstruction of them below."""
     strips = [("test images,\nbinarised", shown[0].arrays["originals"])]
-    strips += [(label(s.cell, short=True), s.arrays["reconstructions"]) for s in shown]
+    strips += [(one.title, one.arrays["reconstructions"]) for one in shown]
     fig, axes = plt.subplots(len(strips), 1, figsize=(9.0, 0.85 * len(strips) + 0.4), squeeze=False)
     for axis, (name, images) in zip(axes[:, 0], strips, strict=True):
         show(axis, mosaic(images, len(images), LINE), span=SPAN)
@@ -157,16 +175,16 @@ def reconstructions(shown: list[Shown]) -> bytes:
 def posterior_correlation_figure(shown: list[Shown]) -> bytes:
     """Correlations between latents given the first test image, a panel a cell, with the number over images."""
     fig, axes = panels(len(shown), 3.2, 3.6)
-    for axis, (cell, correlation, images, arrays) in zip(axes, shown, strict=True):
-        matrix = arrays["correlation"].astype(float)
+    for axis, one in zip(axes, shown, strict=True):
+        matrix = one.arrays["correlation"].astype(float)
         np.fill_diagonal(matrix, 0.0)
         drawn = axis.imshow(matrix, cmap="RdBu_r", vmin=-0.3, vmax=0.3, origin="lower", interpolation="nearest")
-        size = f"{correlation:.3f}" if correlation > 0.0 else "none beyond noise"
-        axis.set_title(f"{label(cell, short=True)}\nr.m.s. over {images} images: {size}", fontsize=9)
+        size = f"{one.correlation:.3f}" if one.correlation > 0.0 else "none beyond noise"
+        axis.set_title(f"{one.title}\nr.m.s. over {one.images} images: {size}", fontsize=9)
         axis.set(xlabel="number of a latent", ylabel="number of another")
         axis.xaxis.label.set_size(8)
         axis.yaxis.label.set_size(8)
         axis.tick_params(labelsize=7)
     fig.suptitle("Correlation between two latents, given one image: the first test image", fontsize=11)
-    fig.colorbar(drawn, ax=axes, shrink=0.8, extend="both", label="correlation (the diagonal is left out)")
+    fig.colorbar(drawn, ax=axes, shrink=0.8, aspect=30, extend="both", label="correlation (the diagonal is left out)")
     return png(fig, DPI)

@@ -17,7 +17,7 @@ import hvae_tf
 from hvae_tf.data import load
 from hvae_tf.runs import InlineExecutor, RecordError, RunStore, make_record, read_record, run_all, write_record
 from reproduce import judge
-from reproduce.judging import presets
+from reproduce.judging import figures, presets
 from reproduce.judging.blocks import Blocks
 from reproduce.judging.digits import make_digits_models
 from reproduce.judging.estimates import Piece, share
@@ -368,6 +368,26 @@ def test_whether_misses_differ_by_model_is_tested_image_by_image(seed):
     assert "What is missed hangs on the model" in verdict(other)
     assert cell_label("k5-free") in verdict(other)
     assert "k1-fixed" not in miss_differences(Findings([vae]))
+
+
+def test_the_figure_says_on_how_many_images_models_are_compared(monkeypatch):
+    monkeypatch.setattr(figures, "png", lambda figure, _: figure)
+    records = [judged(f"{cell}-seed0", [90.0] * 6, [91.0] * 4) for cell in ("vae", "k5-free", "k5-fixed", "mine")]
+    figure = figures.importance_figure(Findings(records))
+    left, right = figure.axes
+    assert "the first 4 test images" in left.get_title()
+    assert "the first 4 test images" in right.get_xlabel()
+    assert right.get_yticklabels()[0].get_text() == "VAE, seed 0"
+    assert (left.get_legend(), len(figure.legends)) == (None, 1)  # outside, where it hides no point
+    drawn = {(line.get_color(), line.get_marker()) for line in left.lines[:4]}
+    assert len(drawn) == 4
+    few = judged("vae-seed1", [90.0] * 3, [91.0] * 3, seed=1)
+    more = figures.importance_figure(Findings([*records, few]))
+    assert "the first 3 to 4 test images" in more.axes[0].get_title()
+    assert [text.get_text() for text in more.axes[1].get_yticklabels()[:2]] == ["VAE, seed 0 (4)", "VAE, seed 1 (3)"]
+    assert more.get_figheight() > figure.get_figheight()
+    for one in (figure, more):
+        figures.plt.close(one)
 
 
 def test_unlike_records_are_not_reported_together(tmp_path):

@@ -9,7 +9,9 @@ import pytest
 
 import hvae_tf
 from reproduce.configs import TABLE1_CELLS
-from reproduce.mnist.comparison import Table, claims, judge_claims
+from reproduce.mnist import curves
+from reproduce.mnist.comparison import Table, Trained, claims, judge_claims
+from reproduce.mnist.pictures import Shown, load_pictures, panels
 from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
 from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
@@ -177,6 +179,83 @@ def test_figures(tmp_path):
     before = {path: path.read_bytes() for path in written}
     assert write_report(tmp_path) == written
     assert {path: path.read_bytes() for path in written} == before
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures as they are before they are files."""
+    monkeypatch.setattr(curves, "png", lambda figure, _: figure)
+    yield
+    curves.plt.close("all")
+
+
+def points(axis):
+    """What is drawn on an axis: the markers, and how many points each line has."""
+    return [(line.get_marker(), len(line.get_xdata())) for line in axis.lines if len(line.get_xdata())]
+
+
+def test_the_end_of_training_is_shown_by_ais_alone_and_says_what_it_leaves_out(drawn):
+    records = [run_record(cell, 0, [86.0], images=50) for cell in ("vae", "k5-none", "k5-fixed")]
+    records.append(run_record("vae", 1, [86.0], images=50))
+    by_sampling = curves.equal_time(Table(records)).axes[1]
+    assert by_sampling.get_ylabel() == "NLL (IS) of the first 50 test images, nats"
+    assert "left out" not in by_sampling.get_title()
+    assert sum(count for _, count in points(by_sampling)) == 4
+    judged = {name: judge_record(name[:-6], 0, [85.0, 86.0]) for name in ("vae-seed0", "k5-none-seed0")}
+    axis = curves.equal_time(Table(records, judged)).axes[1]
+    assert axis.get_ylabel() == "NLL (AIS) of the first 2 test images, nats"
+    assert "2 runs without AIS left out" in axis.get_title()
+    assert points(axis) == [("D", 1), ("^", 1)]
+    assert all(line.get_markerfacecolor() == "none" for line in axis.lines)  # one within another is seen
+
+
+def test_trainings_of_unlike_lengths_have_markers_of_their_own(drawn):
+    vae = run_record("vae", 0, [86.0])
+    longer = [Trained(e, run_record("vae", 0, [85.0]), np.array([85.0, 86.0])) for e in (240, 300, 300)]
+    judged = {"vae-seed0": judge_record("vae", 0, [85.0, 86.0])}
+    left, right = curves.equal_time(Table([vae], judged, longer=longer)).axes
+    assert len({marker for marker, _ in points(right)}) == 3
+    assert [count for _, count in points(right)] == [1, 1, 2]
+    assert [line.get_label() for line in left.lines] == ["VAE", "VAE, 240 epochs", "VAE, 300 epochs"]
+
+
+def test_cells_of_one_table_are_drawn_unlike():
+    styles = [curves.style_of(cell) for cell in TABLE1_CELLS]
+    seen = {(s["color"], s["marker"], s["lw"], s["mfc"]) for s in styles}
+    assert len(seen) == len(styles)
+
+
+def test_the_last_epochs_are_shown_from_nearer(drawn):
+    records = [run_record(cell, 0, [86.0]) for cell in ("vae", "k1-fixed", "iwae5")]
+    for number, record in enumerate(records):
+        record["history"]["val_loss"] = list(90.0 + 100.0 / np.arange(1, 61 + 40 * number))
+    whole, last = curves.training_curves(Table(records)).axes
+    assert [line.get_xdata()[0] for line in last.lines] == [45, 45, 45]  # of 60, 100 and 140 epochs
+    assert "from epoch 45 on" in last.get_title()
+    assert np.ptp(last.get_ylim()) < 0.5 * np.ptp(whole.get_ylim())
+    assert "of IWAE its own −bound" in whole.get_ylabel()
+    assert len({line.get_markevery()[0] for line in last.lines}) == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "columns"), [(1, 1, 1), (4, 1, 4), (5, 2, 3), (7, 2, 4), (9, 3, 3), (15, 4, 4)]
+)
+def test_rows_of_panels_are_balanced(count, rows, columns):
+    figure, axes = panels(count, 1.0, 1.0)
+    assert len(axes) == count
+    assert axes[0].get_gridspec().get_geometry() == (rows, columns)
+    curves.plt.close(figure)
+
+
+def test_pictures_say_whose_they_are_where_a_cell_has_several_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduce.mnist.pictures.read_pictures", lambda _: {})
+    table = Table([run_record("vae", 0, [86.0]), run_record("vae", 1, [86.0]), run_record("k5-free", 0, [86.0])])
+    (tmp_path / "pictures").mkdir()
+    for name in ("vae-seed1", "k5-free-seed0"):
+        (tmp_path / "pictures" / f"{name}.npz").touch()
+    titles = [shown.title for shown in load_pictures(tmp_path, table.cells)]
+    assert titles == ["VAE, seed 1", "HVAE, K = 5\nfree tempering, ε per step"]
+    assert Shown("k5-free", 0, 0.0, 1, {}).title.count("\n") == 1
 
 
 def test_no_records_no_table(tmp_path):

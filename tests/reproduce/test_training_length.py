@@ -11,6 +11,7 @@ from reproduce import configs, training_length
 from reproduce.configs import Evaluation, Table1Preset
 from reproduce.judging import presets
 from reproduce.judging.presets import Chains, JudgePreset
+from reproduce.mnist import lengths as of_lengths
 from reproduce.mnist.lengths import by_length, longer_than, read_lengths
 from reproduce.mnist.report import load_table, table_markdown, write_report
 from tests.reproduce.mnist_records import TINY, judge_record, run_record
@@ -52,6 +53,20 @@ def test_page_and_figure_are_made_from_the_records(tmp_path, capsys):
     assert "unlike protocols" in capsys.readouterr().err
     with pytest.raises(RecordError, match="unlike protocols"):
         read_lengths(tmp_path, "vae")
+
+
+def test_the_figure_shows_the_paper_at_its_own_epochs(tmp_path, monkeypatch):
+    monkeypatch.setattr(of_lengths, "png", lambda figure, _: figure)
+    for epochs in (15, 240, 300):
+        put(tmp_path, epochs, 0, 90.0, dataset="mnist")
+    figure = of_lengths.figure(read_lengths(tmp_path, "vae"), "vae")
+    (axis,) = figure.axes
+    ticks = [text.get_text() for text in axis.get_xticklabels()]
+    assert ticks == ["15", "240", "\n300", "1400"]  # 300 would touch 240
+    star = next(line for line in axis.lines if line.get_marker() == "*")
+    assert star.get_xydata().tolist() == [[pytest.approx((1524 + 1301 + 1381) / 3), 83.2]]
+    assert "about 1400 epochs" in figure.legends[0].get_texts()[1].get_text()
+    of_lengths.plt.close(figure)
 
 
 def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
