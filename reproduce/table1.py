@@ -115,8 +115,8 @@ def list_runs(args, runs, store) -> None:
     total = 0.0
     print(f"{'run':28} {'state':8} {'training':>10} {'evaluation':>10}   (hours, estimated on this machine)")
     for run, state in states.items():
-        training = 0.0 if state in ("done", "trained") else estimator.training_hours(run, store)
-        evaluation = 0.0 if state == "done" else estimator.evaluation_hours(run)
+        training = 0.0 if state in ("done", "trained", "no model") else estimator.training_hours(run, store)
+        evaluation = 0.0 if state in ("done", "no model") else estimator.evaluation_hours(run)
         total += training + evaluation
         print(f"{run.name:28} {state:8} {training:10.2f} {evaluation:10.2f}")
     print(f"{'total':28} {'':8} {total:21.2f}")

@@ -112,4 +112,4 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path)
     except Exception as error:  # a damaged archive fails in whatever part of Keras, zipfile or h5py meets it first
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise RecordError(f"{path} is damaged ({reason}); delete it to have the run trained again") from error
+        raise RecordError(f"{path} is damaged ({reason}); --force of what trained it makes it again") from error

@@ -167,6 +167,12 @@ def test_states(tmp_path):
     old = run_record("vae", 0, [1.0, 1.0, 1.0], samples=10)
     del old["configuration"]["step_size_per"]  # as records were
     store.write(old)
+    assert state_of(run, settings, store) == "no model"
+    (tmp_path / "work" / run.name / "checkpoint.bin").touch()
+    assert state_of(run, settings, store) == "trained"
+    shutil.rmtree(tmp_path / "work")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "vae-seed0.keras").touch()
     assert state_of(run, settings, store) == "trained"
     assert state_of(run, cheap, store) == "done"
     assert state_of(run, dataclasses.replace(cheap, per_image=True), store) == "trained"
@@ -259,8 +265,30 @@ def test_a_damaged_model_is_made_again_from_its_checkpoint(vae, capsys):
     shutil.rmtree(out / "work")
     assert call("--eval-samples", "6") == 1
     assert f"{path} is damaged" in (error := capsys.readouterr().err)
-    assert "delete it to have the run trained again" in error
+    assert "--force of what trained it makes it again" in error
     assert "Traceback" not in error
+
+
+def test_a_record_without_its_model_stands_until_it_is_forced(vae, capsys):
+    out, call = vae
+    path = out / "vae-seed0.json"
+    other = {**hvae_tf.runs.read_record(path), "name": "vae-seed1", "seed": 1}
+    hvae_tf.runs.write_record(out / "vae-seed1.json", other)
+    (out / "models" / "vae-seed0.keras").rename(out / "models" / "vae-seed1.keras")
+    shutil.rmtree(out / "work")
+    before = path.read_bytes()
+    assert call() == 0  # what the record has is enough
+    capsys.readouterr()
+    assert call("--seeds", "0,1", "--processes", "1", "--eval-samples", "5") == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("failed: vae-seed0: RecordError: ")
+    assert f"its model is not in {out / 'models'}; --force trains it again" in error
+    assert path.read_bytes() == before
+    assert not (out / "work" / "vae-seed0").exists()
+    # the other run went on
+    assert hvae_tf.runs.read_record(out / "vae-seed1.json")["results"]["evaluation"]["samples"] == 5
+    assert call("--force", "--eval-samples", "5") == 0
+    assert hvae_tf.runs.read_record(path)["results"]["evaluation"]["samples"] == 5
 
 
 def test_values_of_single_images_are_added_on_demand(vae):
