@@ -1,7 +1,7 @@
 """Table 1 of the paper: VAE, IWAE and HVAE on binarised MNIST; trains, evaluates and tabulates what is missing.
 
     python reproduce/table1.py --preset smoke      the whole path in minutes, on digits, without any download
-    python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, the same for every cell
+    python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, and the first 1000 test images
     python reproduce/table1.py                     the published protocol; months on two cores
 
 Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
@@ -47,8 +47,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=folder, metavar="DIR", help="output folder (default: results/table1/PRESET)")
-    add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
-    add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
+    add("--eval-samples", type=positive, metavar="S", help="importance samples (default: the preset's)")
+    add("--eval-images", type=positive, metavar="N", help="first test images (default: the preset's)")
     add(
         "--processes",
         type=positive,

@@ -18,7 +18,8 @@ import pytest
 import hvae_tf
 from reproduce import choose_schedule, configs, table1
 from reproduce.configs import Evaluation, Table1Preset
-from reproduce.mnist.cells import Run
+from reproduce.judging.models import split_name
+from reproduce.mnist.cells import Run, make_runs
 from reproduce.mnist.evaluation import satisfies
 from reproduce.mnist.work import Settings, state_of
 from tests.reproduce.mnist_records import TINY, run_record
@@ -186,12 +187,14 @@ def test_states(tmp_path):
 
 
 def test_the_recorded_rows_stay_done():
-    """The rows under results/ are of the budget preset as it is."""
+    """The rows under results/ are of the budget preset as it is: the same call again finds them done."""
     preset = configs.TABLE1_PRESETS["budget"]
     store = hvae_tf.runs.RunStore(ROOT / "results" / "table1" / "budget")
-    settings = Settings(preset.config, Evaluation(images=1000))
-    for run in (Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)):
-        assert state_of(run, settings, store) == "done"
+    runs = [Run(*split_name(path.stem)) for path in store.folder.glob("*-seed*.json")]
+    assert {Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)} <= set(runs) & set(make_runs(preset))
+    for run in runs:
+        assert state_of(run, Settings(preset.config, preset.evaluation), store) == "done"
+        assert state_of(run, Settings(preset.config, Evaluation()), store) != "done"  # all test images
 
 
 # ------------------------------------------------------------------------------------------------------ damaged files
@@ -379,6 +382,7 @@ import dataclasses, sys
 from hvae_tf.runs import read_record
 from reproduce import configs, table1
 from reproduce.configs import Evaluation, Table1Preset
+from reproduce.judging.models import split_name
 from tests.reproduce.mnist_records import TINY
 
 config = dataclasses.replace(TINY, limit=(100, 60, 30))
