@@ -130,14 +130,14 @@ def work(args, runs, store) -> dict[str, str]:
     from reproduce.mnist.devices import mirrored_strategy
     from reproduce.mnist.work import TableTask
     from reproduce.progress import Display
-    from reproduce.workers import available_cores, executor_for, run_with_display
+    from reproduce.workers import at_once, executor_for, run_with_display
 
     if not args.force:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
     mirrored = args.strategy == "mirrored"
-    processes = min(args.processes or (1 if args.cores or mirrored else available_cores()), len(runs))
+    processes = 1 if mirrored else at_once(args, len(runs))
     side_by_side = args.scheduler or processes > 1
     if side_by_side:
         settings = settings_of(args, cores=args.cores or 1)
@@ -148,11 +148,11 @@ def work(args, runs, store) -> dict[str, str]:
         settings = settings_of(args, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [TableTask(run, settings) for run in runs]
-    if args.scheduler:
-        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that machines end together
+    if side_by_side:
+        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that no core is left waiting for the last
     if args.verbose:
-        at_once = f" on {args.scheduler}" if args.scheduler else f", {processes} at once" if side_by_side else ""
-        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {shown(args.out)}"), flush=True)
+        where = f" on {args.scheduler}" if args.scheduler else f", {processes} at once" if side_by_side else ""
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{where}; records go to {shown(args.out)}"), flush=True)
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(Display(quiet=not args.verbose))
         executor = None

@@ -1,5 +1,6 @@
 """Table 1's script: end to end on digits, sharing runs out, side by side, damaged files, and its errors."""
 
+import contextlib
 import csv
 import dataclasses
 import os
@@ -328,6 +329,21 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_longest_run_comes_first_only_where_others_are_beside_it(tmp_path, monkeypatch, processes):
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(), ()))
+    monkeypatch.setattr("reproduce.workers.worker_pool", lambda *_: contextlib.nullcontext("a pool"))
+    given = []
+    monkeypatch.setattr("reproduce.workers.run_with_display", lambda *args, **_: given.append(args) or {})
+    args = table1.parse(["--preset", "tiny", "--processes", str(processes), "--verbose", "0"])
+    runs = [Run(cell, seed) for cell in ("vae", "k1-fixed", "k5-free") for seed in (0, 1)]
+    assert table1.work(args, runs, hvae_tf.runs.RunStore(tmp_path)) == {}
+    ((tasks, _, executor),) = given
+    assert (executor is None) == (processes == 1)
+    ordered = runs if processes == 1 else [runs[i] for i in (4, 5, 2, 3, 0, 1)]  # seeds in their order
+    assert [task.of for task in tasks] == ordered
 
 
 @pytest.mark.slow

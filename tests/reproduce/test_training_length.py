@@ -1,5 +1,6 @@
 """The NLL against the epochs of the schedule: trained and judged end to end, read from records, and at equal time."""
 
+import contextlib
 import csv
 import dataclasses
 
@@ -94,6 +95,31 @@ def test_a_pair_of_records_stands_without_its_model(tmp_path):
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cores", "pool"),
+    [
+        (["--epochs", "1,3"], 1, (2, 1)),
+        (["--epochs", "3"], 4, None),
+        (["--epochs", "1,3", "--cores", "2"], 2, None),
+        (["--epochs", "1,3", "--cores", "2", "--processes", "2"], 2, (2, 2)),
+    ],
+)
+def test_cores_of_each_training(tmp_path, monkeypatch, arguments, cores, pool):
+    """A machine of four cores."""
+    given, pools = [], []
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(4, 4, 1), ("vae",), {}))
+    monkeypatch.setattr("reproduce.workers.available_cores", lambda: 4)
+    monkeypatch.setattr("reproduce.table1.take_cores", lambda asked: asked or 4)
+    monkeypatch.setattr("reproduce.workers.worker_pool", lambda *a: pools.append(a) or contextlib.nullcontext("a pool"))
+    monkeypatch.setattr("reproduce.workers.run_with_display", lambda *args, **_: given.append(args) or {})
+    args = training_length.parse(["--preset", "tiny", *arguments, "--quiet"])
+    assert training_length.work(args, RunStore(tmp_path)) == {}
+    ((tasks, _, executor),) = given
+    assert {task.settings.cores for task in tasks} == {cores}
+    assert [task.settings.config.max_epochs for task in tasks] == sorted(args.epochs, reverse=True)
+    assert (executor, pools) == ((None, []) if pool is None else ("a pool", [pool]))
+
+
 @pytest.mark.slow
 def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monkeypatch, capsys):
     preset = Table1Preset(dataclasses.replace(TINY, limit=None), Evaluation(4, 4, 1), ("vae",), {})
@@ -101,7 +127,7 @@ def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monk
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
     monkeypatch.setitem(presets.JUDGE_PRESETS, "standard", judge)
     out, arguments = tmp_path / "out", ["--preset", "tiny", "--epochs", "1,3", "--images", "4", "--quiet"]
-    arguments += ["--out", str(out), "--table", str(tmp_path / "none")]
+    arguments += ["--processes", "2", "--out", str(out), "--table", str(tmp_path / "none")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reproduce.workers.worker_pool", lambda *_: InlineExecutor())
         assert training_length.main(arguments) == 0
@@ -109,9 +135,10 @@ def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monk
         assert training_length.main(arguments) == 0
         assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
         # what was judged on too little without its model: that comes back from its checkpoint
-        weights = read_record(out / "1" / "vae-seed0.json")["results"]["weights"]
+        results = read_record(out / "1" / "vae-seed0.json")["results"]
+        assert results["training"]["cores"] == 1
         (out / "1" / "models" / "vae-seed0.keras").unlink()
         (out / "1" / "judge" / "vae-seed0.json").unlink()
         assert training_length.main(arguments) == 0
-    assert read_record(out / "1" / "judge" / "vae-seed0.json")["results"]["weights"] == weights
+    assert read_record(out / "1" / "judge" / "vae-seed0.json")["results"]["weights"] == results["weights"]
     assert [one.epochs for one in read_lengths(out, "vae")] == [1, 3]
