@@ -36,6 +36,8 @@ from reproduce.cli import (  # noqa: E402
 )  # fmt: skip
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
+ADJOINTS = ("backprop", "checkpoint", "reversible")
+
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
@@ -60,6 +62,10 @@ def parse(argv=None) -> argparse.Namespace:
         help="mirrored: one training at a time, its batches split among all GPUs, or the --virtual-devices; tried on "
         "virtual devices only (default: one-device)")  # fmt: skip
     add("--virtual-devices", type=positive, metavar="N", help="with --strategy mirrored: N cores as devices")
+    add("--adjoint", choices=ADJOINTS, default="backprop",
+        help="how HVAE's flow is differentiated, memory against time (docs/memory.md). The gradients are equal up to "
+        "rounding: a record stands whichever made it, and says which; what was stopped goes on with its own "
+        "(default: backprop)")  # fmt: skip
     add_cluster_options(parser)
     add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
     add(
@@ -100,7 +106,7 @@ def settings_of(args, **changes):
     """What all runs of the call have in common."""
     from reproduce.mnist.work import Settings
 
-    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard")
+    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard", "adjoint")
     return Settings(**{**{name: getattr(args, name) for name in names}, **changes})
 
 

@@ -22,7 +22,7 @@ from reproduce.epochs import EpochProgress
 from reproduce.mnist.cells import Run, comparable, configuration
 from reproduce.mnist.evaluation import ELBO_SAMPLES, evaluate, read_run_record, satisfies
 from reproduce.mnist.pictures import read_pictures, take_pictures
-from reproduce.mnist.training import load_model, save_model, train
+from reproduce.mnist.training import has_flow, load_model, save_model, train
 
 TRAINING_STEP = (
     6.0  # passes through a decoder that a VAE's training step on an image costs, both networks, there and back
@@ -48,6 +48,8 @@ class Settings:
         tensorboard: Whether event files are written.
         epoch_lines: Whether each epoch prints a line of its own.
         strategy: What splits the batches of one training among devices; for runs in the caller's own process.
+        adjoint: How flows are differentiated in training. Recorded beside the cores, not in the configuration: the
+            gradients are equal up to rounding, so a record stands whichever made it.
     """
 
     config: Table1Config
@@ -58,6 +60,7 @@ class Settings:
     tensorboard: bool = False
     epoch_lines: bool = False
     strategy: tf.distribute.Strategy | None = None
+    adjoint: str = "backprop"
 
     def data(self) -> ImageData:
         """The images that the protocol asks for."""
@@ -169,11 +172,13 @@ def do_run(
     else:
         told = EpochProgress(progress, run.name, settings.config.max_epochs, share=share, lines=settings.epoch_lines)
         model, result = train(
-            run, settings.config, data, work, strategy=settings.strategy, verbose=0,
+            run, settings.config, data, work, strategy=settings.strategy, adjoint=settings.adjoint, verbose=0,
             tensorboard=settings.tensorboard, callbacks=[told],
         )  # fmt: skip
         history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
         training["cores"] = settings.cores
+        if has_flow(run):
+            training["adjoint"] = settings.adjoint
         if settings.strategy is not None:
             training["devices"] = list(settings.strategy.extended.worker_devices)
         store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model

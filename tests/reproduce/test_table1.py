@@ -22,7 +22,7 @@ from reproduce.configs import Evaluation, Table1Preset
 from reproduce.judging.models import split_name
 from reproduce.mnist.cells import Run, make_runs
 from reproduce.mnist.evaluation import satisfies
-from reproduce.mnist.work import Settings, state_of
+from reproduce.mnist.work import Settings, do_run, state_of
 from tests.reproduce.mnist_records import TINY, run_record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -393,6 +393,39 @@ def test_workers_end_with_their_parent(tmp_path, how):
         assert error.splitlines()[-1].startswith("stopped; records are in")
 
 
+@pytest.mark.parametrize(
+    ("cell", "asked"), [("k1-fixed", "checkpoint"), ("k1-fixed", "backprop"), ("vae", "checkpoint")]
+)
+def test_an_adjoint_reaches_the_flow_and_is_no_part_of_what_a_record_is_of(cell, asked, tmp_path, monkeypatch):
+    assert tuple(hvae_tf.dynamics.adjoint.ADJOINTS) == table1.ADJOINTS
+    args = table1.parse(["--preset", "smoke", "--adjoint", asked])
+    settings = dataclasses.replace(table1.settings_of(args), config=TINY)
+    fitted, run, store = {}, Run(cell, 0), hvae_tf.runs.RunStore(tmp_path)
+    result = hvae_tf.training.TrainingResult("max_epochs", 2, 2, 90.0, {"val_loss": [91.0, 90.0]}, 1.0, 0.5)
+
+    def fit(model, *_, configuration, **__):
+        fitted.update(model=model, configuration=configuration)
+        return result
+
+    monkeypatch.setattr("hvae_tf.fit", fit)
+    judged = {name: run_record(cell, 0, [1.0])["results"][name] for name in ("nll", "neg_elbo", "nll_image_sd")}
+    judged |= {"neg_elbo_image_sd": 1.0, "evaluation_seconds": 1.0}
+    judged["evaluation"] = {"images": 30, "samples": 50, "repeats": 3, "of": 30}
+    monkeypatch.setattr("reproduce.mnist.work.evaluate", lambda *_: dict(judged))
+    monkeypatch.setattr("reproduce.mnist.work.take_pictures", lambda *_: (0.0, b"pictures"))
+    do_run(run, settings, settings.data(), store, lambda *_, **__: None)
+    record = store.read(run.name)
+    flow = cell != "vae"
+    if flow:
+        assert isinstance(fitted["model"].flow.adjoint, hvae_tf.dynamics.adjoint.ADJOINTS[asked])
+    assert record["results"]["training"].get("adjoint") == (asked if flow else None)
+    assert fitted["configuration"].get("adjoint") == ("checkpoint" if flow and asked == "checkpoint" else None)
+    assert "adjoint" not in record["configuration"]
+    (tmp_path / "pictures" / f"{run.name}.npz").unlink()
+    for other in table1.ADJOINTS:
+        assert state_of(run, dataclasses.replace(settings, adjoint=other), store) == "done"
+
+
 MIRRORED = """
 import dataclasses, sys
 from hvae_tf.runs import read_record
@@ -415,15 +448,16 @@ def test_one_training_on_several_devices(tmp_path):
         command = [sys.executable, "-c", MIRRORED, str(out), "--strategy", "mirrored", *more]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
-    done = call(tmp_path, "--virtual-devices", "2")
+    done = call(tmp_path, "--virtual-devices", "2", "--adjoint", "checkpoint")
     assert done.returncode == 0, done.stderr[-2000:]
     record = hvae_tf.runs.read_record(tmp_path / "k1-fixed-seed0.json")
     assert len(record["results"]["training"]["devices"]) == 2
+    assert record["results"]["training"]["adjoint"] == "checkpoint"
     assert len(record["history"]["val_loss"]) == 2
     model = keras.models.load_model(tmp_path / "models" / "k1-fixed-seed0.keras")
     assert record["results"]["weights"] == hvae_tf.files.fingerprint(*model.get_weights())
     for path in (tmp_path / "k1-fixed-seed0.json", tmp_path / "models" / "k1-fixed-seed0.keras"):
         path.unlink()
-    other = call(tmp_path, "--virtual-devices", "1")
+    other = call(tmp_path, "--virtual-devices", "1", "--adjoint", "checkpoint")
     assert other.returncode == 1
     assert "replicas: 2 there, None asked" in other.stderr
