@@ -1,7 +1,7 @@
 """Table 1 of the paper: VAE, IWAE and HVAE on binarised MNIST; trains, evaluates and tabulates what is missing.
 
     python reproduce/table1.py --preset smoke      the whole path in minutes, on digits, without any download
-    python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, the same for every cell
+    python reproduce/table1.py --preset budget     MNIST for two cores: few epochs, and the first 1000 test images
     python reproduce/table1.py                     the published protocol; months on two cores
 
 Like make: what has a finished record is not done again, what was stopped goes on from its last checkpoint, and several
@@ -36,6 +36,8 @@ from reproduce.cli import (  # noqa: E402
 )  # fmt: skip
 from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS  # noqa: E402
 
+ADJOINTS = ("backprop", "checkpoint", "reversible")
+
 
 def parse(argv=None) -> argparse.Namespace:
     """The command line."""
@@ -47,8 +49,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--dataset", metavar="NAME", help="mnist, another TFDS image set, or digits (default: the preset's)")
     add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=folder, metavar="DIR", help="output folder (default: results/table1/PRESET)")
-    add("--eval-samples", type=positive, metavar="S", help="importance samples, for a cheap look; labelled as such")
-    add("--eval-images", type=positive, metavar="N", help="first test images only, for a cheap look; labelled as such")
+    add("--eval-samples", type=positive, metavar="S", help="importance samples (default: the preset's)")
+    add("--eval-images", type=positive, metavar="N", help="first test images (default: the preset's)")
     add(
         "--processes",
         type=positive,
@@ -60,6 +62,10 @@ def parse(argv=None) -> argparse.Namespace:
         help="mirrored: one training at a time, its batches split among all GPUs, or the --virtual-devices; tried on "
         "virtual devices only (default: one-device)")  # fmt: skip
     add("--virtual-devices", type=positive, metavar="N", help="with --strategy mirrored: N cores as devices")
+    add("--adjoint", choices=ADJOINTS, default="backprop",
+        help="how HVAE's flow is differentiated, memory against time (docs/memory.md). The gradients are equal up to "
+        "rounding: a record stands whichever made it, and says which; what was stopped goes on with its own "
+        "(default: backprop)")  # fmt: skip
     add_cluster_options(parser)
     add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
     add(
@@ -100,7 +106,7 @@ def settings_of(args, **changes):
     """What all runs of the call have in common."""
     from reproduce.mnist.work import Settings
 
-    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard")
+    names = ("config", "evaluation", "data_dir", "cores", "per_image", "tensorboard", "adjoint")
     return Settings(**{**{name: getattr(args, name) for name in names}, **changes})
 
 
@@ -115,8 +121,8 @@ def list_runs(args, runs, store) -> None:
     total = 0.0
     print(f"{'run':28} {'state':8} {'training':>10} {'evaluation':>10}   (hours, estimated on this machine)")
     for run, state in states.items():
-        training = 0.0 if state in ("done", "trained") else estimator.training_hours(run, store)
-        evaluation = 0.0 if state == "done" else estimator.evaluation_hours(run)
+        training = 0.0 if state in ("done", "trained", "no model") else estimator.training_hours(run, store)
+        evaluation = 0.0 if state in ("done", "no model") else estimator.evaluation_hours(run)
         total += training + evaluation
         print(f"{run.name:28} {state:8} {training:10.2f} {evaluation:10.2f}")
     print(f"{'total':28} {'':8} {total:21.2f}")
@@ -130,14 +136,14 @@ def work(args, runs, store) -> dict[str, str]:
     from reproduce.mnist.devices import mirrored_strategy
     from reproduce.mnist.work import TableTask
     from reproduce.progress import Display
-    from reproduce.workers import available_cores, executor_for, run_with_display
+    from reproduce.workers import at_once, executor_for, run_with_display
 
     if not args.force:
         runs = [run for run in runs if not TableTask(run, settings_of(args)).done(store)]
     if not runs:
         return {}
     mirrored = args.strategy == "mirrored"
-    processes = min(args.processes or (1 if args.cores or mirrored else available_cores()), len(runs))
+    processes = 1 if mirrored else at_once(args, len(runs))
     side_by_side = args.scheduler or processes > 1
     if side_by_side:
         settings = settings_of(args, cores=args.cores or 1)
@@ -148,11 +154,11 @@ def work(args, runs, store) -> dict[str, str]:
         settings = settings_of(args, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [TableTask(run, settings) for run in runs]
-    if args.scheduler:
-        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that machines end together
+    if side_by_side:
+        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that no core is left waiting for the last
     if args.verbose:
-        at_once = f" on {args.scheduler}" if args.scheduler else f", {processes} at once" if side_by_side else ""
-        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {shown(args.out)}"), flush=True)
+        where = f" on {args.scheduler}" if args.scheduler else f", {processes} at once" if side_by_side else ""
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{where}; records go to {shown(args.out)}"), flush=True)
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(Display(quiet=not args.verbose))
         executor = None

@@ -4,11 +4,13 @@
     python reproduce/training_length.py --report-only              makes page and figure from the records
 
 Each length is a training of its own under the budget preset's protocol, and is judged by AIS. The preset's 60 epochs
-are taken from Table 1's records. Like make: what has a finished record is not done again, what was stopped goes on.
-MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or --data-dir to the folder that holds mnist/.
+are taken from Table 1's records. Several trainings go side by side with a core each, one alone has all cores. Like
+make: what has a finished record is not done again, what was stopped goes on. MNIST comes from TensorFlow Datasets: set
+TFDS_DATA_DIR or --data-dir to the folder that holds mnist/.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from pathlib import Path
@@ -40,7 +42,7 @@ def parse(argv=None) -> argparse.Namespace:
     add("--cell", choices=TABLE1_CELLS, default="vae", metavar="CELL", help="of Table 1 (default: vae)")
     add("--epochs", type=integers("epochs", 1), default=EPOCHS, metavar="N,N", help="lengths (default: 15,240)")
     add("--seeds", type=integers("seeds", 0), default=(0,), metavar="N,N", help="of every length (default: 0)")
-    add("--images", type=positive, default=400, metavar="N", help="test images judged by AIS (default: 400)")
+    add("--images", type=positive, default=1000, metavar="N", help="test images judged by AIS (default: 1000)")
     add("--eval-images", type=positive, default=1000, metavar="N", help="test images judged by IS (default: 1000)")
     add("--data-dir", type=folder, metavar="DIR", help="where TFDS keeps its data sets (default: $TFDS_DATA_DIR)")
     add("--out", type=folder, metavar="DIR",
@@ -48,7 +50,9 @@ def parse(argv=None) -> argparse.Namespace:
     add("--table", type=folder, metavar="DIR", help="Table 1's records to be shown too (default: those of the preset)")
     add("--judge", type=folder, metavar="DIR", default=RESULTS / "judge" / "standard",
         help="the judge's records of those (default: results/judge/standard)")  # fmt: skip
-    add("--processes", type=positive, metavar="N", help="trainings side by side (default: one a core)")
+    add("--processes", type=positive, metavar="N",
+        help="trainings side by side (default: 1 if --cores is given, else one a core)")  # fmt: skip
+    add("--cores", type=positive, metavar="N", help="cores of each training (default: 1 side by side, else all)")
     add_cluster_options(parser)
     add("--report-only", action="store_true", help="train nothing; make page and figure from the records")
     add("--force", action="store_true", help="do again what is asked for, from the start")
@@ -62,26 +66,32 @@ def parse(argv=None) -> argparse.Namespace:
 
 
 def work(args, store) -> dict[str, str]:
-    """Trains and judges what is missing, a core each; gives what went wrong, by training."""
+    """Trains and judges what is missing, side by side where there are several; gives what went wrong, by training."""
     from reproduce.judging.presets import JUDGE_PRESETS
     from reproduce.mnist.cells import Run
     from reproduce.mnist.lengths import LengthTask
     from reproduce.mnist.work import Settings
     from reproduce.progress import Display
-    from reproduce.workers import executor_for, run_with_display
+    from reproduce.table1 import take_cores
+    from reproduce.workers import at_once, executor_for, run_with_display
 
     preset = TABLE1_PRESETS[args.preset]
     evaluation = dataclasses.replace(preset.evaluation, images=args.eval_images)
     judge = dataclasses.replace(JUDGE_PRESETS["standard"], images=args.images, dataset=preset.config.dataset)
     tasks = []
     for epochs in args.epochs:
-        settings = Settings(dataclasses.replace(preset.config, max_epochs=epochs), evaluation, args.data_dir, cores=1)
+        settings = Settings(dataclasses.replace(preset.config, max_epochs=epochs), evaluation, args.data_dir)
         tasks += [LengthTask(Run(args.cell, seed), settings, judge) for seed in args.seeds]
     tasks = [task for task in sorted(tasks, key=lambda task: -task.cost) if args.force or not task.done(store)]
     if not tasks:
         return {}
+    side_by_side = args.scheduler or at_once(args, len(tasks)) > 1
+    cores = (args.cores or 1) if side_by_side else take_cores(args.cores)
+    tasks = [dataclasses.replace(task, settings=dataclasses.replace(task.settings, cores=cores)) for task in tasks]
     tasks[0].settings.data()  # what is wrong with it is said once, before anything is started
-    with Display(args.quiet) as display, executor_for(args, store, len(tasks)) as executor:
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Display(args.quiet))
+        executor = stack.enter_context(executor_for(args, store, len(tasks), cores)) if side_by_side else None
         return run_with_display(tasks, store, executor, force=args.force, noun="trainings", display=display)
 
 

@@ -87,6 +87,16 @@ def executor_for(
             yield executor
 
 
+def at_once(args: argparse.Namespace, count: int) -> int:
+    """How many of so many tasks are worked on at once on this machine: one a core, or one if its cores were given.
+
+    Args:
+        args: With `processes` and `cores`, None where they were not given.
+        count: Of tasks.
+    """
+    return min(args.processes or (1 if args.cores else available_cores()), count)
+
+
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ from reproduce.judging.work import JudgeTask
 from reproduce.mnist.training import save_model
 from reproduce.progress import Display
 from reproduce.table1 import take_cores
-from reproduce.workers import available_cores, run_with_display, worker_pool
+from reproduce.workers import at_once, run_with_display, worker_pool
 
 TRAINING_SHARE = 0.8  # of a run's time, about
 TRAINING_STEP = 6.0  # passes through a decoder that one evaluation costs in a training step, there and back
@@ -148,17 +148,19 @@ def do_runs(args, settings: Settings) -> dict[str, str]:
     runs = [run for run in args.runs if args.force or not JudgedTask(run, settings).done(store)]
     if not runs:
         return {}
-    processes = min(args.processes or (1 if args.cores else available_cores()), len(runs))
+    processes = at_once(args, len(runs))
     if processes > 1:
         settings = dataclasses.replace(settings, cores=args.cores or 1)
     else:
         settings = dataclasses.replace(settings, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
     settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [JudgedTask(run, settings) for run in runs]
+    if processes > 1:
+        tasks.sort(key=lambda task: -task.cost)  # the longest first, so that no core is left waiting for the last
     if args.verbose:
-        at_once = f", {processes} at once" if processes > 1 else ""
+        where = f", {processes} at once" if processes > 1 else ""
         records = shown(settings.folder)
-        print(wrapped(f"{counted(len(tasks), 'run')} to do{at_once}; records go to {records}"), flush=True)
+        print(wrapped(f"{counted(len(tasks), 'run')} to do{where}; records go to {records}"), flush=True)
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(Display(quiet=not args.verbose))
         executor = stack.enter_context(worker_pool(processes, settings.cores or 1)) if processes > 1 else None

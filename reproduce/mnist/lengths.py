@@ -59,7 +59,7 @@ class LengthTask:
     def done(self, store: RunStore) -> bool:
         trained, judged = self._stores(store)
         training, judging = self._tasks(trained)
-        return training.done(trained) and judging.model.path.exists() and judging.done(judged)
+        return training.done(trained) and judging.done(judged)
 
     def run(self, store: RunStore, progress: Report, force: bool) -> None:
         trained, judged = self._stores(store)
@@ -71,8 +71,8 @@ class LengthTask:
         def then(fraction, doing="", *, kept=False):
             progress(1.0 - JUDGE_SHARE * (1.0 - fraction), doing, kept=kept)
 
-        if force or not training.done(trained):
-            training.run(trained, first, force)
+        if force or not training.done(trained) or not (judging.model.path.exists() or judging.done(judged)):
+            training.run(trained, first, force)  # a model that is gone comes from its checkpoint, or this is said
         if force or not judging.done(judged):
             judging.run(judged, then, force)
 

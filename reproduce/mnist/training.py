@@ -12,8 +12,16 @@ from reproduce.configs import TABLE1_CELLS, Cell, Table1Config
 from reproduce.mnist.cells import Run, training_configuration
 
 
-def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.Model:
-    """The compiled, untrained model; `steps` is the number of optimiser steps that a schedule spans."""
+def build(run: Run, config: Table1Config, data: ImageData, steps: int, adjoint: str = "backprop") -> keras.Model:
+    """The compiled, untrained model.
+
+    Args:
+        run: Which.
+        config: The protocol.
+        data: The images.
+        steps: Optimiser steps that a schedule spans.
+        adjoint: How a flow is differentiated, see `hvae_tf.dynamics.adjoint`; without a flow there is nothing to say.
+    """
     spec = TABLE1_CELLS[run.cell]
     encoder, decoder = networks(run.seed, config, data)
     if spec.model == "hvae":
@@ -26,6 +34,7 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.
             max_step_size=config.max_step_size,
             step_size_per="step" if spec.step_size == "per_step" else "flow",
             seed=run.seed,
+            adjoint=adjoint,
         )
     elif spec.model == "iwae":
         model = hvae_tf.IWAE(encoder, decoder, num_samples=spec.num_samples, seed=run.seed)
@@ -36,6 +45,11 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int) -> keras.
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(keras.optimizers.Adamax(rate))
     return model
+
+
+def has_flow(run: Run) -> bool:
+    """Whether there is something for an adjoint to differentiate."""
+    return TABLE1_CELLS[run.cell].model == "hvae"
 
 
 def networks(seed: int, config: Table1Config, data: ImageData) -> tuple[keras.Model, keras.Model]:
@@ -67,7 +81,7 @@ def _tempering(spec: Cell, config: Table1Config) -> hvae_tf.Tempering:
 
 def train(
     run: Run, config: Table1Config, data: ImageData, folder: Path, *, strategy: tf.distribute.Strategy | None = None,
-    **kwargs,
+    adjoint: str = "backprop", **kwargs,
 ):  # fmt: skip
     """Trains a run, or goes on with it; gives the model at its best validation ELBO, and the `TrainingResult`.
 
@@ -77,6 +91,7 @@ def train(
         data: The images.
         folder: Of its checkpoint.
         strategy: What splits batches among devices; the noise depends on how many, so a run is continued with as many.
+        adjoint: See `build`; gradients are equal up to rounding, so a run is continued with the same.
         **kwargs: Of `hvae_tf.fit`.
     """
     batches = TrainBatches(data, config.batch_size, run.seed)
@@ -84,8 +99,10 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     if strategy.num_replicas_in_sync > 1:
         described["replicas"] = strategy.num_replicas_in_sync
+    if has_flow(run) and adjoint != "backprop":
+        described["adjoint"] = adjoint
     with strategy.scope():
-        model = build(run, config, data, config.max_epochs * batches.steps_per_epoch)
+        model = build(run, config, data, config.max_epochs * batches.steps_per_epoch, adjoint)
     result = hvae_tf.fit(
         model, batches, data.binarised("validation"), folder, max_epochs=config.max_epochs, patience=config.patience,
         configuration=described, **kwargs,
@@ -112,4 +129,4 @@ def load_model(path: Path) -> keras.Model:
         return keras.models.load_model(path)
     except Exception as error:  # a damaged archive fails in whatever part of Keras, zipfile or h5py meets it first
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise RecordError(f"{path} is damaged ({reason}); delete it to have the run trained again") from error
+        raise RecordError(f"{path} is damaged ({reason}); --force of what trained it makes it again") from error

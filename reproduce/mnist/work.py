@@ -1,7 +1,8 @@
 """Table 1's work: how one cell with one seed becomes a trained model, a record and some pictures.
 
 A run trains (resuming from its last checkpoint), saves its model, is evaluated block by block (resuming there too), and
-is recorded. Each stage is skipped where its result stands, and done again where what it left is damaged.
+is recorded. Each stage is skipped where its result stands, and done again where what it left is damaged. Only a model
+that is gone from beside its record is not trained again unasked.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from reproduce.epochs import EpochProgress
 from reproduce.mnist.cells import Run, comparable, configuration
 from reproduce.mnist.evaluation import ELBO_SAMPLES, evaluate, read_run_record, satisfies
 from reproduce.mnist.pictures import read_pictures, take_pictures
-from reproduce.mnist.training import load_model, save_model, train
+from reproduce.mnist.training import has_flow, load_model, save_model, train
 
 TRAINING_STEP = (
     6.0  # passes through a decoder that a VAE's training step on an image costs, both networks, there and back
@@ -47,6 +48,8 @@ class Settings:
         tensorboard: Whether event files are written.
         epoch_lines: Whether each epoch prints a line of its own.
         strategy: What splits the batches of one training among devices; for runs in the caller's own process.
+        adjoint: How flows are differentiated in training. Recorded beside the cores, not in the configuration: the
+            gradients are equal up to rounding, so a record stands whichever made it.
     """
 
     config: Table1Config
@@ -57,6 +60,7 @@ class Settings:
     tensorboard: bool = False
     epoch_lines: bool = False
     strategy: tf.distribute.Strategy | None = None
+    adjoint: str = "backprop"
 
     def data(self) -> ImageData:
         """The images that the protocol asks for."""
@@ -104,8 +108,8 @@ def relative_step(cell: str) -> float:
 
 
 def state_of(run: Run, settings: Settings, store: RunStore) -> str:
-    """``"done"``, ``"trained"`` (its evaluation is less than asked for, or its pictures are damaged), ``"started"`` or
-    ``"missing"``.
+    """``"done"``, ``"trained"`` (its evaluation is less than asked for, or its pictures are damaged), ``"no model"``
+    (the same, and what would be evaluated is gone), ``"started"`` or ``"missing"``.
 
     Raises:
         RecordError: If there is a record of another configuration, or a damaged one.
@@ -115,13 +119,23 @@ def state_of(run: Run, settings: Settings, store: RunStore) -> str:
         return "started" if (store.folder / "work" / run.name).exists() else "missing"
     record = read_run_record(path)
     store.done(run.name, comparable(configuration(run, settings.config), record["configuration"]), run.seed)
-    return "done" if _evaluated(record, settings) and _pictures_stand(store, run) else "trained"
+    if _evaluated(record, settings) and _pictures_stand(store, run):
+        return "done"
+    return "trained" if _model_path(store, run).exists() or _has_checkpoint(store, run) else "no model"
 
 
 def _evaluated(record: dict, settings: Settings) -> bool:
     """Whether a record's evaluation is at least what is asked for."""
     results = record["results"]
     return satisfies(results["evaluation"], settings.evaluation) and (not settings.per_image or "per_image" in results)
+
+
+def _model_path(store: RunStore, run: Run) -> Path:
+    return store.folder / "models" / f"{run.name}.keras"
+
+
+def _has_checkpoint(store: RunStore, run: Run) -> bool:
+    return any((store.folder / "work" / run.name).glob("checkpoint*"))
 
 
 def _pictures_path(store: RunStore, run: Run) -> Path:
@@ -147,22 +161,24 @@ def do_run(
     What is finished stands until the new model is trained.
 
     Raises:
-        RecordError: If the run's record, or its model and what it was trained from, is damaged.
+        RecordError: If the run's record is damaged, or its model and what it was trained from is damaged or gone.
     """
-    work, model_path = store.folder / "work" / run.name, store.folder / "models" / f"{run.name}.keras"
+    work, model_path = store.folder / "work" / run.name, _model_path(store, run)
     share = costs(run, settings)[0] / sum(costs(run, settings))
     record = None if force or not store.path(run.name).exists() else read_run_record(store.path(run.name))
-    model, told = None if record is None else _kept_model(model_path, work), None
+    model, told = None if record is None else _kept_model(store, run), None
     if model is not None:  # trained: its evaluation is wanting, or its pictures are
         history, training = record["history"], record["results"]["training"]
     else:
         told = EpochProgress(progress, run.name, settings.config.max_epochs, share=share, lines=settings.epoch_lines)
         model, result = train(
-            run, settings.config, data, work, strategy=settings.strategy, verbose=0,
+            run, settings.config, data, work, strategy=settings.strategy, adjoint=settings.adjoint, verbose=0,
             tensorboard=settings.tensorboard, callbacks=[told],
         )  # fmt: skip
         history, training = result.history, {k: v for k, v in dataclasses.asdict(result).items() if k != "history"}
         training["cores"] = settings.cores
+        if has_flow(run):
+            training["adjoint"] = settings.adjoint
         if settings.strategy is not None:
             training["devices"] = list(settings.strategy.extended.worker_devices)
         store.path(run.name).unlink(missing_ok=True)  # an old record is not of this model
@@ -195,14 +211,24 @@ def do_run(
     )
 
 
-def _kept_model(path: Path, work: Path) -> keras.Model | None:
-    """The model of a finished run; None where it has to be made again, from its checkpoint if that is still there."""
+def _kept_model(store: RunStore, run: Run) -> keras.Model | None:
+    """The model of a finished run; None where it has to be made again from its checkpoint.
+
+    Raises:
+        RecordError: If there is no checkpoint to make it from.
+    """
+    path = _model_path(store, run)
     if not path.exists():
-        return None
+        if _has_checkpoint(store, run):
+            return None
+        raise RecordError(
+            f"{store.path(run.name)} stands, but its model is not in {path.parent}; --force trains it again"
+        )
     try:
         return load_model(path)
     except RecordError as error:
-        if not any(work.glob("checkpoint*")):
+        if not _has_checkpoint(store, run):
             raise
-        print(f"{error.args[0].split('; ')[0]}; it is made again from the checkpoint in {work}", file=sys.stderr)
+        again = f"it is made again from the checkpoint in {store.folder / 'work' / run.name}"
+        print(f"{error.args[0].split('; ')[0]}; {again}", file=sys.stderr)
         return None

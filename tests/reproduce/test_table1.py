@@ -1,5 +1,6 @@
 """Table 1's script: end to end on digits, sharing runs out, side by side, damaged files, and its errors."""
 
+import contextlib
 import csv
 import dataclasses
 import os
@@ -18,9 +19,10 @@ import pytest
 import hvae_tf
 from reproduce import choose_schedule, configs, table1
 from reproduce.configs import Evaluation, Table1Preset
-from reproduce.mnist.cells import Run
+from reproduce.judging.models import split_name
+from reproduce.mnist.cells import Run, make_runs
 from reproduce.mnist.evaluation import satisfies
-from reproduce.mnist.work import Settings, state_of
+from reproduce.mnist.work import Settings, do_run, state_of
 from tests.reproduce.mnist_records import TINY, run_record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -167,6 +169,12 @@ def test_states(tmp_path):
     old = run_record("vae", 0, [1.0, 1.0, 1.0], samples=10)
     del old["configuration"]["step_size_per"]  # as records were
     store.write(old)
+    assert state_of(run, settings, store) == "no model"
+    (tmp_path / "work" / run.name / "checkpoint.bin").touch()
+    assert state_of(run, settings, store) == "trained"
+    shutil.rmtree(tmp_path / "work")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "vae-seed0.keras").touch()
     assert state_of(run, settings, store) == "trained"
     assert state_of(run, cheap, store) == "done"
     assert state_of(run, dataclasses.replace(cheap, per_image=True), store) == "trained"
@@ -180,12 +188,14 @@ def test_states(tmp_path):
 
 
 def test_the_recorded_rows_stay_done():
-    """The rows under results/ are of the budget preset as it is."""
+    """The rows under results/ are of the budget preset as it is: the same call again finds them done."""
     preset = configs.TABLE1_PRESETS["budget"]
     store = hvae_tf.runs.RunStore(ROOT / "results" / "table1" / "budget")
-    settings = Settings(preset.config, Evaluation(images=1000))
-    for run in (Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)):
-        assert state_of(run, settings, store) == "done"
+    runs = [Run(*split_name(path.stem)) for path in store.folder.glob("*-seed*.json")]
+    assert {Run("vae", 0), Run("k1-fixed", 0), Run("k5-free", 0)} <= set(runs) & set(make_runs(preset))
+    for run in runs:
+        assert state_of(run, Settings(preset.config, preset.evaluation), store) == "done"
+        assert state_of(run, Settings(preset.config, Evaluation()), store) != "done"  # all test images
 
 
 # ------------------------------------------------------------------------------------------------------ damaged files
@@ -259,8 +269,30 @@ def test_a_damaged_model_is_made_again_from_its_checkpoint(vae, capsys):
     shutil.rmtree(out / "work")
     assert call("--eval-samples", "6") == 1
     assert f"{path} is damaged" in (error := capsys.readouterr().err)
-    assert "delete it to have the run trained again" in error
+    assert "--force of what trained it makes it again" in error
     assert "Traceback" not in error
+
+
+def test_a_record_without_its_model_stands_until_it_is_forced(vae, capsys):
+    out, call = vae
+    path = out / "vae-seed0.json"
+    other = {**hvae_tf.runs.read_record(path), "name": "vae-seed1", "seed": 1}
+    hvae_tf.runs.write_record(out / "vae-seed1.json", other)
+    (out / "models" / "vae-seed0.keras").rename(out / "models" / "vae-seed1.keras")
+    shutil.rmtree(out / "work")
+    before = path.read_bytes()
+    assert call() == 0  # what the record has is enough
+    capsys.readouterr()
+    assert call("--seeds", "0,1", "--processes", "1", "--eval-samples", "5") == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("failed: vae-seed0: RecordError: ")
+    assert f"its model is not in {out / 'models'}; --force trains it again" in error
+    assert path.read_bytes() == before
+    assert not (out / "work" / "vae-seed0").exists()
+    # the other run went on
+    assert hvae_tf.runs.read_record(out / "vae-seed1.json")["results"]["evaluation"]["samples"] == 5
+    assert call("--force", "--eval-samples", "5") == 0
+    assert hvae_tf.runs.read_record(path)["results"]["evaluation"]["samples"] == 5
 
 
 def test_values_of_single_images_are_added_on_demand(vae):
@@ -297,6 +329,21 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_longest_run_comes_first_only_where_others_are_beside_it(tmp_path, monkeypatch, processes):
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(), ()))
+    monkeypatch.setattr("reproduce.workers.worker_pool", lambda *_: contextlib.nullcontext("a pool"))
+    given = []
+    monkeypatch.setattr("reproduce.workers.run_with_display", lambda *args, **_: given.append(args) or {})
+    args = table1.parse(["--preset", "tiny", "--processes", str(processes), "--verbose", "0"])
+    runs = [Run(cell, seed) for cell in ("vae", "k1-fixed", "k5-free") for seed in (0, 1)]
+    assert table1.work(args, runs, hvae_tf.runs.RunStore(tmp_path)) == {}
+    ((tasks, _, executor),) = given
+    assert (executor is None) == (processes == 1)
+    ordered = runs if processes == 1 else [runs[i] for i in (4, 5, 2, 3, 0, 1)]  # seeds in their order
+    assert [task.of for task in tasks] == ordered
 
 
 @pytest.mark.slow
@@ -346,11 +393,45 @@ def test_workers_end_with_their_parent(tmp_path, how):
         assert error.splitlines()[-1].startswith("stopped; records are in")
 
 
+@pytest.mark.parametrize(
+    ("cell", "asked"), [("k1-fixed", "checkpoint"), ("k1-fixed", "backprop"), ("vae", "checkpoint")]
+)
+def test_an_adjoint_reaches_the_flow_and_is_no_part_of_what_a_record_is_of(cell, asked, tmp_path, monkeypatch):
+    assert tuple(hvae_tf.dynamics.adjoint.ADJOINTS) == table1.ADJOINTS
+    args = table1.parse(["--preset", "smoke", "--adjoint", asked])
+    settings = dataclasses.replace(table1.settings_of(args), config=TINY)
+    fitted, run, store = {}, Run(cell, 0), hvae_tf.runs.RunStore(tmp_path)
+    result = hvae_tf.training.TrainingResult("max_epochs", 2, 2, 90.0, {"val_loss": [91.0, 90.0]}, 1.0, 0.5)
+
+    def fit(model, *_, configuration, **__):
+        fitted.update(model=model, configuration=configuration)
+        return result
+
+    monkeypatch.setattr("hvae_tf.fit", fit)
+    judged = {name: run_record(cell, 0, [1.0])["results"][name] for name in ("nll", "neg_elbo", "nll_image_sd")}
+    judged |= {"neg_elbo_image_sd": 1.0, "evaluation_seconds": 1.0}
+    judged["evaluation"] = {"images": 30, "samples": 50, "repeats": 3, "of": 30}
+    monkeypatch.setattr("reproduce.mnist.work.evaluate", lambda *_: dict(judged))
+    monkeypatch.setattr("reproduce.mnist.work.take_pictures", lambda *_: (0.0, b"pictures"))
+    do_run(run, settings, settings.data(), store, lambda *_, **__: None)
+    record = store.read(run.name)
+    flow = cell != "vae"
+    if flow:
+        assert isinstance(fitted["model"].flow.adjoint, hvae_tf.dynamics.adjoint.ADJOINTS[asked])
+    assert record["results"]["training"].get("adjoint") == (asked if flow else None)
+    assert fitted["configuration"].get("adjoint") == ("checkpoint" if flow and asked == "checkpoint" else None)
+    assert "adjoint" not in record["configuration"]
+    (tmp_path / "pictures" / f"{run.name}.npz").unlink()
+    for other in table1.ADJOINTS:
+        assert state_of(run, dataclasses.replace(settings, adjoint=other), store) == "done"
+
+
 MIRRORED = """
 import dataclasses, sys
 from hvae_tf.runs import read_record
 from reproduce import configs, table1
 from reproduce.configs import Evaluation, Table1Preset
+from reproduce.judging.models import split_name
 from tests.reproduce.mnist_records import TINY
 
 config = dataclasses.replace(TINY, limit=(100, 60, 30))
@@ -367,15 +448,16 @@ def test_one_training_on_several_devices(tmp_path):
         command = [sys.executable, "-c", MIRRORED, str(out), "--strategy", "mirrored", *more]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
-    done = call(tmp_path, "--virtual-devices", "2")
+    done = call(tmp_path, "--virtual-devices", "2", "--adjoint", "checkpoint")
     assert done.returncode == 0, done.stderr[-2000:]
     record = hvae_tf.runs.read_record(tmp_path / "k1-fixed-seed0.json")
     assert len(record["results"]["training"]["devices"]) == 2
+    assert record["results"]["training"]["adjoint"] == "checkpoint"
     assert len(record["history"]["val_loss"]) == 2
     model = keras.models.load_model(tmp_path / "models" / "k1-fixed-seed0.keras")
     assert record["results"]["weights"] == hvae_tf.files.fingerprint(*model.get_weights())
     for path in (tmp_path / "k1-fixed-seed0.json", tmp_path / "models" / "k1-fixed-seed0.keras"):
         path.unlink()
-    other = call(tmp_path, "--virtual-devices", "1")
+    other = call(tmp_path, "--virtual-devices", "1", "--adjoint", "checkpoint")
     assert other.returncode == 1
     assert "replicas: 2 there, None asked" in other.stderr

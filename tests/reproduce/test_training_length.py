@@ -1,19 +1,22 @@
 """The NLL against the epochs of the schedule: trained and judged end to end, read from records, and at equal time."""
 
+import contextlib
 import csv
 import dataclasses
 
 import numpy as np
 import pytest
 
-from hvae_tf.runs import InlineExecutor, RecordError, RunStore
+from hvae_tf.runs import InlineExecutor, RecordError, RunStore, read_record, run_all
 from reproduce import configs, training_length
 from reproduce.configs import Evaluation, Table1Preset
 from reproduce.judging import presets
 from reproduce.judging.presets import Chains, JudgePreset
 from reproduce.mnist import lengths as of_lengths
-from reproduce.mnist.lengths import by_length, longer_than, read_lengths
+from reproduce.mnist.cells import Run
+from reproduce.mnist.lengths import LengthTask, by_length, longer_than, read_lengths
 from reproduce.mnist.report import load_table, table_markdown, write_report
+from reproduce.mnist.work import Settings
 from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
 
@@ -100,6 +103,49 @@ def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
     assert longer_than([], longer) == []
 
 
+def test_a_pair_of_records_stands_without_its_model(tmp_path):
+    """Where it is enough; what needs the model says that it is gone, and deletes nothing."""
+    put(tmp_path, 3, 0, 87.0)
+    folder, store = tmp_path / "3", RunStore(tmp_path)
+    judge = JudgePreset("digits", 4, 2, 0, 0)
+    task = LengthTask(Run("vae", 0), Settings(dataclasses.replace(TINY, max_epochs=3), Evaluation(4, 4, 1)), judge)
+    record = judge_record("vae", 0, [87.0] * 4, of=30, amounts=judge.amounts())
+    RunStore(folder / "judge").write({**record, "configuration": judge.configuration()})
+    assert run_all([task], store, InlineExecutor()) == {}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert len(before) == 2
+    more = dataclasses.replace(task, judge=dataclasses.replace(judge, images=5))
+    assert not more.done(store)
+    failures = run_all([more], store, InlineExecutor())
+    assert f"its model is not in {folder / 'models'}; --force trains it again" in failures["vae-seed0-3-epochs"]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cores", "pool"),
+    [
+        (["--epochs", "1,3"], 1, (2, 1)),
+        (["--epochs", "3"], 4, None),
+        (["--epochs", "1,3", "--cores", "2"], 2, None),
+        (["--epochs", "1,3", "--cores", "2", "--processes", "2"], 2, (2, 2)),
+    ],
+)
+def test_cores_of_each_training(tmp_path, monkeypatch, arguments, cores, pool):
+    """A machine of four cores."""
+    given, pools = [], []
+    monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", Table1Preset(TINY, Evaluation(4, 4, 1), ("vae",), {}))
+    monkeypatch.setattr("reproduce.workers.available_cores", lambda: 4)
+    monkeypatch.setattr("reproduce.table1.take_cores", lambda asked: asked or 4)
+    monkeypatch.setattr("reproduce.workers.worker_pool", lambda *a: pools.append(a) or contextlib.nullcontext("a pool"))
+    monkeypatch.setattr("reproduce.workers.run_with_display", lambda *args, **_: given.append(args) or {})
+    args = training_length.parse(["--preset", "tiny", *arguments, "--quiet"])
+    assert training_length.work(args, RunStore(tmp_path)) == {}
+    ((tasks, _, executor),) = given
+    assert {task.settings.cores for task in tasks} == {cores}
+    assert [task.settings.config.max_epochs for task in tasks] == sorted(args.epochs, reverse=True)
+    assert (executor, pools) == ((None, []) if pool is None else ("a pool", [pool]))
+
+
 @pytest.mark.slow
 def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monkeypatch, capsys):
     preset = Table1Preset(dataclasses.replace(TINY, limit=None), Evaluation(4, 4, 1), ("vae",), {})
@@ -107,11 +153,18 @@ def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monk
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
     monkeypatch.setitem(presets.JUDGE_PRESETS, "standard", judge)
     out, arguments = tmp_path / "out", ["--preset", "tiny", "--epochs", "1,3", "--images", "4", "--quiet"]
-    arguments += ["--out", str(out), "--table", str(tmp_path / "none")]
+    arguments += ["--processes", "2", "--out", str(out), "--table", str(tmp_path / "none")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reproduce.workers.worker_pool", lambda *_: InlineExecutor())
         assert training_length.main(arguments) == 0
         stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
         assert training_length.main(arguments) == 0
-    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+        assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+        # what was judged on too little without its model: that comes back from its checkpoint
+        results = read_record(out / "1" / "vae-seed0.json")["results"]
+        assert results["training"]["cores"] == 1
+        (out / "1" / "models" / "vae-seed0.keras").unlink()
+        (out / "1" / "judge" / "vae-seed0.json").unlink()
+        assert training_length.main(arguments) == 0
+    assert read_record(out / "1" / "judge" / "vae-seed0.json")["results"]["weights"] == results["weights"]
     assert [one.epochs for one in read_lengths(out, "vae")] == [1, 3]
