@@ -168,7 +168,10 @@ def _against(measured: Measured) -> str:
         + (f" Others are left out of this page: {others}." if others else "")
     )
     if not comparable:
-        return said + " **None is**, so nothing above has been held against a training."
+        return said + (
+            " **None is**: nothing above has been held against a training, and an epoch has its known parts alone, so "
+            "that the times are too short rather than too long."
+        )
     rows, ratios = [], []
     for run in comparable:
         epoch, evaluation = measured.epoch_seconds(run.steps, run.name), measured.evaluation_seconds(run.steps)
