@@ -1,4 +1,4 @@
-"""How long the published Table 1 would take on 1 to 512 cores, and at least on GPUs: a simulation.
+"""How long the published Table 1 would take on 1 to 512 cores: a simulation.
 
     python reproduce/simulate_scaling.py
 
@@ -44,8 +44,8 @@ def make_page(args) -> int:
 
     try:
         measured, runs = read_measured(args.benchmarks, args.records), published_runs()
-        rows = simulate(runs, measured)
-        contents = {"scaling.md": page(rows, runs, measured), "scaling.csv": table_csv(rows)}
+        outcomes = simulate(runs, measured)
+        contents = {"scaling.md": page(outcomes, runs, measured), "scaling.csv": table_csv(outcomes)}
         contents["scaling.png"] = figure(runs, measured)
         for name, data in contents.items():
             atomic_write(args.out / name, data)

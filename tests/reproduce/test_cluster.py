@@ -29,12 +29,13 @@ from tests.reproduce.mnist_records import TINY
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install .[cluster]")
 EPOCHS = 24
 OF_TIME = {"training", "evaluation_seconds"}
+LIFETIME = 5
 
 
 class Machines:
-    """A scheduler and two workers, processes of their own in a folder that is not the project's."""
+    """A scheduler and workers, two at first, processes of their own in a folder that is not the project's."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, workers=(("one", "blue=1"), ("other", "blue=1,red=1"))):
         self.processes, self._folder = {}, folder
         self.file = folder / "scheduler.json"
         self._start("scheduler", "dask_scheduler", "--port", "0", "--scheduler-file", str(self.file))
@@ -44,9 +45,12 @@ class Machines:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         self.address = json.loads(self.file.read_text())["address"]
-        for name, resources in (("one", "blue=1"), ("other", "blue=1,red=1")):
-            self._start(name, "dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--name", name,
-                        "--resources", resources, "--local-directory", str(folder / name))  # fmt: skip
+        for name, resources in workers:
+            self.start_worker(name, "--no-nanny", "--resources", resources)
+
+    def start_worker(self, name, *arguments):
+        self._start(name, "dask_worker", self.address, "--nthreads", "1", "--name", name,
+                    "--local-directory", str(self._folder / name), *arguments)  # fmt: skip
 
     def _start(self, name, module, *arguments):
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
@@ -194,6 +198,58 @@ def test_an_interrupt_ends_what_is_under_way_where_workers_have_nannies(tmp_path
             assert run_all([Where("c")], store, executor) == {}
     assert (tmp_path / "a").read_text() != (tmp_path / "c").read_text()
     assert not (tmp_path / "b").exists()
+
+
+@dataclasses.dataclass(frozen=True)
+class Long(Where):
+    """A task that says which processes began it; the first attempt takes longer than its worker stays."""
+
+    def run(self, store, progress, force):
+        path = store.folder / self.name
+        with path.open("a") as file:
+            print(os.getpid(), file=file, flush=True)
+        if len(path.read_text().split()) == 1:
+            time.sleep(LIFETIME + 3)
+
+
+@pytest.mark.slow
+def test_a_worker_that_leaves_in_time_is_no_loss_and_the_variable_says_how_many_are_let_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    found = Machines(tmp_path, ())
+
+    def once_begun(name, do):
+        def wait():
+            while not ((tmp_path / name).exists() and (tmp_path / name).read_text()):
+                time.sleep(0.02)
+            do()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    try:
+        once_begun("a", lambda: found.start_worker("stays"))
+        with cluster(found.address, tmp_path) as executor:
+            found.start_worker("leaves", "--lifetime", f"{LIFETIME}s")
+            assert run_all([Long("a")], RunStore(tmp_path), executor) == {}
+        assert len({*(tmp_path / "a").read_text().split()}) == 2
+
+        once_begun("b", lambda: os.kill(int((tmp_path / "b").read_text()), signal.SIGKILL))
+        with cluster(found.address, tmp_path) as executor:
+            assert list(run_all([Long("b")], RunStore(tmp_path), executor)) == ["b"]
+    finally:
+        found.stop()
+
+
+def test_the_limit_of_losses_is_what_the_docs_say():
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    code = "import dask, distributed; print(dask.config.get('distributed.scheduler.allowed-failures'))"
+    name = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
+    assert f"{name}=100 dask scheduler" in text
+    limits = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for environment in ({k: v for k, v in os.environ.items() if k != name}, {**os.environ, name: "100"})
+    ]
+    assert limits == ["3\n", "100\n"]
+    assert "loses its worker four times is given up (dask's\n  `allowed-failures`, 3)" in text
 
 
 @pytest.mark.slow
