@@ -12,7 +12,7 @@ from matplotlib import ticker
 from reproduce.configs import TABLE1_CELLS
 from reproduce.judging.findings import Findings, cell_of, paired, values
 from reproduce.judging.models import cell_label
-from reproduce.mnist.curves import first_images, style_of
+from reproduce.mnist.curves import style_of
 from reproduce.tables import png
 
 DPI = 110
@@ -61,8 +61,7 @@ def importance_figure(findings: Findings) -> bytes:
     records, styles = findings.records, _styles(findings)
     samples = records[0]["configuration"].get("importance_samples", "")
     means = [paired(record, "nll") for record in records]
-    images = f"{first_images(mean.images for mean in means)} test images"
-    unlike = len({mean.images for mean in means}) > 1
+    images = f"the first {means[0].images} test images"
     height = 3.6 + 0.2 * len(records) + 0.1 * len(styles)  # a row a model, and the legend below
     fig, (left, right) = plt.subplots(1, 2, figsize=(12.5, height), layout="constrained")
     for cell, group in findings.cells.items():
@@ -79,13 +78,10 @@ def importance_figure(findings: Findings) -> bytes:
     for place, record, mean in zip(places, records, means, strict=True):
         right.errorbar(mean.value, place, xerr=1.96 * mean.error, capsize=3, **{**styles[cell_of(record)], "lw": 1.2})
     right.axvline(0.0, color="black", lw=0.8)
-    names = [
-        _name(record) + (f" ({mean.images})" if unlike else "") for record, mean in zip(records, means, strict=True)
-    ]
-    right.set_yticks(places, names, fontsize=8)
+    right.set_yticks(places, map(_name, records), fontsize=8)
     right.set(xlabel=f"mean over {images} of\nlog p(x) by AIS − by IS, nats, with its 95 % interval")
     right.set_ylim(-0.6, len(records) - 0.4)
-    right.set_title("in the mean, a row a model" + " (and its number of images)" * unlike, fontsize=10)
+    right.set_title("in the mean, a row a model", fontsize=10)
     right.grid(alpha=0.3, axis="x")
     fig.suptitle("What the importance sampler misses of log p(x)")
     fig.legend(fontsize=8, loc="outside lower center", ncols=3, markerscale=1.5)
