@@ -66,7 +66,8 @@ def make_report(args) -> int:
     """Does what is missing, then writes the report; gives the exit status."""
     from reproduce.refinement.report import write_report
 
-    return report_after(args, work, lambda: write_report(args.out, args.table1, args.judge))
+    beside = args.settings.beside
+    return report_after(args, work, lambda: write_report(args.out, args.table1, args.judge, beside))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class RefinementPreset(Preset):
     """A table.
 
     Attributes:
-        beside: Names of runs of Table 1 that stand beside them.
+        beside: Cells of Table 1 whose runs stand beside them.
         exact: Whether the problems with known answers belong to it.
     """
 
@@ -104,6 +104,6 @@ PRESETS = {
         dataclasses.replace(JUDGE_PRESETS["standard"], images=1000),
         CELLS,
         REFINED,
-        beside=("vae-seed0", "vae-seed1", "vae-seed2", "k5-free-seed0", "k5-none-seed0"),
+        beside=("vae", "k5-free", "k5-none"),
     ),
 }  # fmt: skip

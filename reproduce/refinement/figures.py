@@ -64,7 +64,8 @@ def likelihood_figure(findings: Findings) -> bytes:
         values = [row.ais.mean() for row in rows]
         left.plot(values, [place] * len(values), "o", ms=4, alpha=0.6)
         left.plot(np.mean(values), place, "k|", ms=16)
-        right.plot([row.active_units for row in rows], [place] * len(rows), "o", ms=4, alpha=0.6)
+        units = [row.active_units for row in rows if row.active_units is not None]
+        right.plot(units, [place] * len(units), "o", ms=4, alpha=0.6)
     left.set_yticks(range(len(cells)), [rows[0].label for rows in cells.values()], fontsize=8)
     left.invert_yaxis()
     left.set(xlabel="NLL by AIS, nats (dots: trainings, bar: their mean)")

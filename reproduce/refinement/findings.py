@@ -1,13 +1,13 @@
 """What the records say: a row a trained model, and the differences between cells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from hvae_tf.runs import RecordError, RunStore, read_record
+from hvae_tf.runs import read_record
 from reproduce.differences import Spread
 from reproduce.judged.findings import Row, read_row, read_spread, read_table1_row
 from reproduce.judged.timing import Ratio, read_times
@@ -50,8 +50,8 @@ class Findings(NamedTuple):
         return cells
 
 
-def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
-    """Everything that the folders hold.
+def read_findings(folder: Path, table1: Path, judge: Path, beside: Sequence[str] = ()) -> Findings:
+    """Everything that the folders hold, of Table 1 the runs of the cells `beside`.
 
     Raises:
         RecordError: If a record is damaged.
@@ -66,13 +66,13 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
             judge_configuration = verdicts["configuration"]
             rows.append(read_row(record, verdicts, CELLS[configuration["cell"]].label))
             _add_pictures(pictures, rows[-1].cell, folder / "pictures" / f"{name}.npz")
-    beside = RunStore(folder / "beside") if (folder / "beside").exists() else None
-    for units in beside.read_all() if beside else ():
-        row = _row_beside(units, table1, judge)
-        if row is not None:
-            any_beside = True
-            rows.append(row)
-            _add_pictures(pictures, row.cell, table1 / "pictures" / f"{units['name']}.npz")
+    for cell in beside:
+        for path in sorted(table1.glob(f"{cell}-seed*.json")):
+            row = _row_beside(path.stem, folder / "beside", table1, judge)
+            if row is not None:
+                any_beside = True
+                rows.append(row)
+                _add_pictures(pictures, row.cell, table1 / "pictures" / f"{path.stem}.npz")
     exact = folder / "exact" / f"{EXACT}.json"
     order = [*LABELS_BESIDE, *CELLS]
     rows.sort(key=lambda row: (order.index(row.cell), row.seed))
@@ -84,13 +84,11 @@ def read_findings(folder: Path, table1: Path, judge: Path) -> Findings:
     )  # fmt: skip
 
 
-def _row_beside(units, table1: Path, judge: Path) -> Row | None:
-    """A model of Table 1, where both its records are."""
-    name = units["name"]
-    cell, _ = split_name(name)
-    if cell not in LABELS_BESIDE:
-        raise RecordError(f"{name} is no run that stands beside these")
-    found = read_table1_row(name, LABELS_BESIDE[cell], table1, judge, units["results"]["active_units"])
+def _row_beside(name: str, beside: Path, table1: Path, judge: Path) -> Row | None:
+    """A model of Table 1, where both its records are; with its active units, where somebody has counted them."""
+    units = beside / f"{name}.json"
+    count = read_record(units)["results"]["active_units"] if units.exists() else None
+    found = read_table1_row(name, LABELS_BESIDE[split_name(name)[0]], table1, judge, count)
     return None if found is None else found[0]
 
 

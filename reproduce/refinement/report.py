@@ -5,6 +5,7 @@ import io
 import itertools
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,13 @@ from reproduce.tables import fixed, markdown, t_half_width
 WIDTH = 80
 
 
-def write_report(folder: Path, table1: Path, judge: Path) -> list[Path]:
-    """Writes what is not as it should be; gives all paths.
+def write_report(folder: Path, table1: Path, judge: Path, beside: Sequence[str] = ()) -> list[Path]:
+    """Writes what is not as it should be; gives all paths. Runs of Table 1's cells `beside` are in the tables.
 
     Raises:
         RecordError: If there is nothing to report, or a record is damaged.
     """
-    findings = read_findings(folder, table1, judge)
+    findings = read_findings(folder, table1, judge, beside)
     if not findings.rows and findings.exact is None:
         raise RecordError(f"{folder} has no records to report")
     files: dict[str, str | bytes] = {"report.md": page(findings)}
@@ -155,13 +156,20 @@ def _paired(cells, pairs, spread) -> str:
 
 
 def _mean_units(rows: list[Row]) -> float:
-    return float(np.mean([row.active_units for row in rows]))
+    known = [row.active_units for row in rows if row.active_units is not None]
+    return float(np.mean(known)) if known else math.nan
+
+
+def _of_all(rows: list[Row]) -> str:
+    mean = _mean_units(rows)
+    return "" if math.isnan(mean) else f"{mean:.1f} of {rows[0].latent_size}"
 
 
 def _units(cells) -> str:
     size = next(iter(cells.values()))[0].latent_size if cells else 0
-    words = [f"{rows[0].label} {_mean_units(rows):.1f}" for rows in cells.values()]
-    if size and min(_mean_units(rows) for rows in cells.values()) == size:
+    known = {rows[0].label: mean for rows in cells.values() if not math.isnan(mean := _mean_units(rows))}
+    words = [f"{label} {mean:.1f}" for label, mean in known.items()]
+    if size and min(known.values(), default=0) == size:
         return f"cannot be told here, where nothing is pruned: all {size} latents are active in every model"
     return f"of {size} latents, " + "; ".join(words) if words else "not trained here"
 
@@ -237,7 +245,7 @@ def _model_table(findings: Findings) -> str:
             group[0].label, len(group), _spread([row.neg_elbo[:fewer].mean() for row in group]),
             _spread([row.nll[:fewer].mean() for row in group]), _spread([row.ais[:count].mean() for row in group]),
             fixed(float(np.mean([row.gap for row in group])), 3),
-            f"{_mean_units(group):.1f} of {group[0].latent_size}", acceptance, fixed(mean("step_size")),
+            _of_all(group), acceptance, fixed(mean("step_size")),
             fixed(mean("jump")),
         ])  # fmt: skip
     head = ["model", "seeds", "−ELBO of q0", "IS", "AIS", "gap", "active units", "acceptance", "ε", "jump"]

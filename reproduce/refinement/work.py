@@ -56,10 +56,9 @@ def make_exact(folder: Path, study: Study, force: bool = False, say=lambda text:
 def count_active_units_beside(settings: Settings, table1: Path) -> None:
     """Records of the active units of Table 1's models, for those whose files are there."""
     store = RunStore(settings.folder / "beside")
-    for name in settings.preset.beside:
-        model = JudgedModel(table1 / "models" / f"{name}.keras")
-        if not model.path.exists():
-            continue
+    paths = [path for cell in settings.preset.beside for path in (table1 / "models").glob(f"{cell}-seed*.keras")]
+    for model in map(JudgedModel, sorted(paths)):
+        name = model.path.stem
         wanted = {"file": model.digest(), "dataset": settings.preset.protocol.dataset}
         try:
             if store.done(name, wanted, model.seed):

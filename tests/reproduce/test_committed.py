@@ -1,4 +1,4 @@
-"""What stands in results/ is what the commands make now: a second call trains nothing, and reports are of the records."""
+"""What stands in results/ is what the commands make now: a second call trains nothing, reports are of their records."""
 
 import importlib
 import shutil
