@@ -17,6 +17,7 @@ from reproduce.mnist.comparison import (
     Table,
     check_judged,
     protocol,
+    training_seconds,
 )
 from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
@@ -169,6 +170,7 @@ def table_markdown(table: Table) -> str:
         "The spreads are apart: over seeds (trainings), over evaluations of one model (importance sampling's noise), "
         "and the standard error that comes of having so many test images and no more, which is common to cells judged "
         "on the same images: it drops out of their differences.",
+        _hours(table),
         *differences(table),
         *claims_judged(table),
         *at_equal_time(table),
@@ -176,14 +178,25 @@ def table_markdown(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _hours(table: Table) -> str:
+    """What all of it took, by kind of work."""
+    results = [record["results"] for record in table.records]
+    hours = {
+        "training": sum(value for r in table.records if not math.isnan(value := training_seconds(r))) / 3600.0,
+        "IS": sum(r.get("evaluation_seconds") or 0.0 for r in results) / 3600.0,
+        "AIS and BDMC": sum(j["results"].get("seconds") or 0.0 for j in table.judged.values()) / 3600.0,
+    }
+    said = ", ".join(f"{value:.2g} of {name}" for name, value in hours.items() if value)
+    return f"The hours that these {len(table.records)} runs took by the clock, each on the cores that it had: {said}."
+
+
 def _on_ais(table: Table) -> str:
     if not table.judged:
         return "."
-    images = "/".join(sorted({str(len(j["results"]["per_image"]["ais"])) for j in table.judged.values()}))
     return (
-        f"; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the "
-        f"first {images} test images, with BDMC's gap between its bounds beside it: **where models are compared, the "
-        "AIS column compares.**"
+        "; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the first "
+        f"{table.ais_images} test images, with BDMC's gap between its bounds beside it, the mean over seeds: **where "
+        "models are compared, the AIS column compares.**"
     )
 
 
@@ -203,7 +216,7 @@ def _main_table(table: Table) -> str:
         seconds = [s for r in group if (s := r["results"]["training"].get("seconds_per_epoch")) is not None]
         rows.append([
             label(cell), cell, len(group), "/".join(str(r["results"]["training"]["epochs"]) for r in group),
-            means["neg_elbo"], means["nll"], *([means["ais"], fixed(max(gaps, default=None))] if ais else []),
+            means["neg_elbo"], means["nll"], *([means["ais"], fixed(float(np.mean(gaps)) if gaps else None)] if ais else []),
             "/".join(f"{s:.3g}" for s in seconds),
             _paper_mean(group[0], "neg_elbo"), _paper_mean(group[0], "nll"),
             "/".join(run["epochs"] for run in _paper(group[0])),
