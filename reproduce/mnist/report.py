@@ -194,8 +194,8 @@ def _on_ais(table: Table) -> str:
     if not table.judged:
         return "."
     return (
-        "; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the first "
-        f"{table.ais_images} test images, with BDMC's gap between its bounds beside it, the mean over seeds: **where "
+        "; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the "
+        f"first {table.ais_images} test images, with BDMC's gap between its bounds beside it, the mean over seeds: **where "
         "models are compared, the AIS column compares.**"
     )
 
@@ -213,10 +213,11 @@ def _main_table(table: Table) -> str:
     for cell, group in table.cells.items():
         means = {n: over_seeds(table, cell, n) for n in MEASURES}
         gaps = [gap for record in group if not math.isnan(gap := table.gap(record))]
+        gap = float(np.mean(gaps)) if gaps else None
         seconds = [s for r in group if (s := r["results"]["training"].get("seconds_per_epoch")) is not None]
         rows.append([
             label(cell), cell, len(group), "/".join(str(r["results"]["training"]["epochs"]) for r in group),
-            means["neg_elbo"], means["nll"], *([means["ais"], fixed(float(np.mean(gaps)) if gaps else None)] if ais else []),
+            means["neg_elbo"], means["nll"], *([means["ais"], fixed(gap)] if ais else []),
             "/".join(f"{s:.3g}" for s in seconds),
             _paper_mean(group[0], "neg_elbo"), _paper_mean(group[0], "nll"),
             "/".join(run["epochs"] for run in _paper(group[0])),
