@@ -195,7 +195,7 @@ def _on_ais(table: Table) -> str:
         return "."
     return (
         "; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the "
-        f"first {table.ais_images} test images, with BDMC's gap between its bounds beside it, the mean over seeds: **where "
+        f"first {table.ais_images} test images, with BDMC's gap beside it, the mean over seeds: **where "
         "models are compared, the AIS column compares.**"
     )
 
