@@ -126,6 +126,13 @@ def test_training_curves_take_any_history(tmp_path):
         assert [list(line.get_ydata()) for line in rate.lines] == [[0.1, 0.2]]
 
 
+def test_training_curves_join_what_was_logged_now_and_then(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss,active_units\n1,3.0,\n2,2.0,1.0\n3,2.0,\n4,1.0,2.0\n")
+    _, active = plots.training_curves(tmp_path / "history.csv").axes
+    assert [list(line.get_data()[0]) for line in active.lines] == [[2, 4]]
+    assert [list(line.get_data()[1]) for line in active.lines] == [[1.0, 2.0]]
+
+
 def test_pictures_of_a_flow(model, x, seed):
     (beta, _) = plots.tempering(model).axes[0].lines
     schedule = model.flow.schedule()

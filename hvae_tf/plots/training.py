@@ -40,8 +40,9 @@ def training_curves(history) -> Any:
     for axis, name in zip(fig.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for key, label, color in ((name, "training", "C0"), (f"val_{name}", "validation", "C1")):
             if key in curves:
-                epochs = np.arange(1, len(curves[key]) + 1)
-                axis.plot(epochs, curves[key], color=color, label=label, marker="." if len(epochs) < 30 else "")
+                values = np.asarray(curves[key], np.float64)
+                epochs = np.flatnonzero(~np.isnan(values)) + 1  # those at which it was logged
+                axis.plot(epochs, values[epochs - 1], color=color, label=label, marker="." if len(epochs) < 30 else "")
         axis.set(xlabel="epoch", title=PANELS[name])
         if name == "active_units":
             axis.set_ylim(bottom=0.0)
@@ -59,7 +60,7 @@ def curves_of(history) -> dict[str, list[float]]:
     if isinstance(history, (str, Path)):
         with open(history) as file:
             rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+        return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]} if rows else {}
     history = getattr(history, "history", history)
     if not isinstance(history, Mapping):
         raise ValueError(
