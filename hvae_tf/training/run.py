@@ -26,8 +26,8 @@ from hvae_tf.training.checkpoint import (
     state_variables,
     values,
 )
-from hvae_tf.training.configuration import check_configuration
-from hvae_tf.training.earlier import as_begun, metrics_as_now
+from hvae_tf.training.configuration import check_configuration, refuse_averages
+from hvae_tf.training.earlier import as_begun, described_as_now, metrics_as_now
 from hvae_tf.training.history import add_row, as_csv, mended
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.nonfinite import DivergenceError, DivergenceGuard
@@ -116,7 +116,9 @@ class Run(keras.callbacks.Callback):
         path = self.folder / CHECKPOINT
         if path.exists():
             groups, progress, found = load_checkpoint(path)
-            check_configuration(self.folder, found, self.configuration)
+            check_configuration(self.folder, described_as_now(found, self.model), self.configuration)
+            if not progress.stopped:
+                refuse_averages(self.model.optimizer)
             assign(self._state(), groups["state"], str(path))
             progress.history = mended(progress.history, progress.epochs)
             self.progress, self._best = progress, groups["best"]
@@ -130,6 +132,7 @@ class Run(keras.callbacks.Callback):
         elif not all(np.all(np.isfinite(array)) for array in values(self.model.trainable_variables)):
             raise ValueError("the model's weights are not finite; build it anew, or look at what it was loaded from")
         else:
+            refuse_averages(self.model.optimizer)
             self._set_step(0)
             self._save()
         self._write_history()  # a kill may have come between the two files
@@ -223,7 +226,9 @@ class Run(keras.callbacks.Callback):
             raise ValueError(f"the model logs {', '.join(logs)}; its train_step and test_step must return 'loss'")
         progress = self.progress
         self._advance()
-        row = as_begun(logs, progress.history) | {"learning_rate": np.asarray(self.model.optimizer.learning_rate)}
+        row = as_begun(logs, progress.history) | {
+            "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))
+        }
         add_row(progress.history, row)
         progress.epoch_seconds.append(progress.partial_seconds)
         progress.partial_seconds = 0.0
