@@ -78,7 +78,7 @@ def fit(
         checkpoint_steps: Checkpoints every so many batches too, not only at epoch ends.
         checkpoint_seconds: Checkpoints amid an epoch when the last one is so old; None: never. It bounds what a kill
             costs; where the run ends does not depend on it.
-        limits: Per logged name the largest value let through, such as ``{"gradient_norm": 1e6}``.
+        limits: Per logged name the largest value let through, such as ``{"loss": 1e6}``.
         restore_best: False leaves the last epoch's weights in the model.
         tensorboard: Writes the history as event files to ``<folder>/tensorboard`` too.
         callbacks: Further Keras callbacks, called before the checkpoint is written; what they themselves remember is
@@ -95,7 +95,7 @@ def fit(
         DivergenceError: If a logged number is not finite or above its limit.
         ValueError: If an argument is out of range, images are not what the likelihood accepts, batches are missing, the
             model is not compiled or was trained already, its optimiser averages weights (`use_ema`), or the strategy is
-            not supported.
+            not supported; after the first epoch, which is kept, if a name of `limits` was not logged.
         RuntimeError: If a pass over the data makes no progress.
         KeyboardInterrupt: At Ctrl-C, which waits for the end of the batch; its message says what the folder holds.
 

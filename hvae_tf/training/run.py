@@ -105,6 +105,7 @@ class Run(keras.callbacks.Callback):
         self._best: list[np.ndarray] = []
         self._metrics: list[np.ndarray] = []
         self._events: HistoryEvents | None = None
+        self._limits_checked = False
 
     # -- the checkpoint -----------------------------------------------------------------------------------------------
 
@@ -245,6 +246,9 @@ class Run(keras.callbacks.Callback):
             self._events.write(progress.history, progress.epochs)
         if progress.stopped:
             self.model.stop_training = True
+        if not self._limits_checked:
+            self.guard.check_limits({*logs, *progress.history})
+            self._limits_checked = True
         if self.interrupt.pending:
             raise KeyboardInterrupt
 
