@@ -72,7 +72,7 @@ def _arguments(made: Any) -> dict[str, Any]:
     for name in sorted(names - {"self", "args", "kwargs", "name", "inputs", "outputs"}):
         # an initial value is kept beside what is trained, and the two arguments of an ELBO by its estimator
         for holder, attribute in ((made, f"initial_{name}"), (made, name), (getattr(made, "estimator", None), name)):
-            with contextlib.suppress(Exception):  # as before, whatever a property raises
+            with contextlib.suppress(Exception):  # a property may raise anything
                 found[name] = getattr(holder, attribute)
                 break
     return found
