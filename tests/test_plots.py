@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 import hvae_tf
 from hvae_tf import HVAE, HVI, VAE, plots
+from hvae_tf.plots.gallery import _events
 from tests.models.test_events import networks
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
@@ -59,6 +60,15 @@ def test_a_mosaic_holds_the_images_row_by_row():
     np.testing.assert_array_equal(found[5:7, 6:9, 0], images[4, ..., 0])
     assert np.all(found[4:, 10:] == -1)  # left free
     assert np.all(found[::4] == -1)
+
+
+def test_the_line_of_a_mosaic_is_as_it_is_asked_for():
+    images = np.zeros((2, 2, 2, 1), np.uint8)
+    for given in (images, images.astype(bool)):
+        assert plots.mosaic(given, 2, line=0.5).max() == 0.5
+    for given, line in ((images, 255), (images.astype(np.float32), 0.5), (images.astype(bool), True)):
+        found = plots.mosaic(given, 2, line)
+        assert (found.dtype, found.max()) == (given.dtype, line)
 
 
 def test_samples_and_reconstructions_are_the_models(model, x):
@@ -126,6 +136,25 @@ def test_training_curves_take_any_history(tmp_path):
         assert [list(line.get_ydata()) for line in rate.lines] == [[0.1, 0.2]]
 
 
+def test_training_curves_have_a_panel_for_every_name():
+    """Those that are known first, in their order, then the others; five in a row."""
+    history = {"jump": [0.1, 0.2], "rate": [0.1, 0.2], "loss": [3.0, 2.0], "val_loss": [3.5, 2.5]}
+    history |= {"acceptance": [0.5, 0.6], "step_size": [0.1, 0.1], "val_only": [1.0, 1.0], "learning_rate": [0.1, 0.1]}
+    axes = plots.training_curves(history).axes
+    titles = ["loss: negative bound, nats", "rate, nats", "jump", "acceptance", "step_size", "only"]
+    assert [axis.get_title() for axis in axes if axis.get_visible()] == titles
+    assert [len(axis.lines) for axis in axes if axis.get_visible()] == [2, 1, 1, 1, 1, 1]
+    assert len(axes) == 10
+    assert plots.training_curves({"epoch": [0, 1], "loss": [1.0, 2.0]}).axes[0].get_title() == titles[0]
+
+
+def test_training_curves_join_what_was_logged_now_and_then(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss,active_units\n1,3.0,\n2,2.0,1.0\n3,2.0,\n4,1.0,2.0\n")
+    _, active = plots.training_curves(tmp_path / "history.csv").axes
+    assert [list(line.get_data()[0]) for line in active.lines] == [[2, 4]]
+    assert [list(line.get_data()[1]) for line in active.lines] == [[1.0, 2.0]]
+
+
 def test_pictures_of_a_flow(model, x, seed):
     (beta, _) = plots.tempering(model).axes[0].lines
     schedule = model.flow.schedule()
@@ -135,8 +164,43 @@ def test_pictures_of_a_flow(model, x, seed):
     assert len(plots.step_sizes(model).axes[0].patches) == 2
     per_step = hvae_tf.HamiltonianFlow(2, 3, step_size_per="step")
     np.testing.assert_allclose(drawn(plots.step_sizes(per_step))[0], per_step.step_sizes)
+    chain = hvae_tf.HVIFlow(2, 3, 2, step_size_per="step")
+    np.testing.assert_allclose(drawn(plots.step_sizes(chain))[0], np.reshape(chain.step_sizes, [6, 2]))
     figure = plots.energy(model, x[0], num_draws=5, seed=seed)
     assert [len(axis.lines) for axis in figure.axes] == [6, 6, 6]  # five draws and their mean
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes", "label"),
+    [({}, [0.2], "one for all dimensions and steps"), ({"step_size_per": "step"}, [0.1, 0.2, 0.3], "leapfrog step")],
+    ids=["one", "one a step"],
+)
+def test_step_sizes_that_all_dimensions_share_are_drawn(options, sizes, label):
+    flow = hvae_tf.RiemannianFlow(2, 3, step_size=sizes if options else sizes[0], **options)
+    (axis,) = plots.step_sizes(flow).axes
+    np.testing.assert_allclose([bar.get_height() for bar in axis.patches], sizes, rtol=1e-6)
+    assert axis.get_xlabel() == label
+
+
+def test_rows_of_step_sizes_say_what_they_are():
+    def label(flow):
+        figure = plots.step_sizes(flow)
+        return figure.axes[0].get_ylabel()
+
+    assert label(hvae_tf.HamiltonianFlow(2, 3, step_size_per="step")) == "step"
+    assert label(hvae_tf.HamiltonianFlow(2, 3, batch_shape=(4,))) == "repeat"
+    assert label(hvae_tf.HVIFlow(2, 3, 2)) == "transition"
+
+
+def test_energy_starts_with_the_flows_own_momentum(model, x):
+    flow = hvae_tf.HamiltonianFlow(2, 2, "none", momentum_scale="learned", step_size=0.05)
+    scaled = hvae_tf.FlowVAE(model.encoder, model.decoder, flow)
+
+    def at_the_start(log_scale):
+        flow.momentum._log_scale.assign([log_scale] * 2)
+        return [line.get_ydata()[0] for line in plots.energy(scaled, x[0], num_draws=4).axes[1].lines]
+
+    np.testing.assert_allclose(at_the_start(2.0), np.exp(4.0) * np.array(at_the_start(0.0)), rtol=1e-5)
 
 
 def test_energy_is_kept_without_tempering_and_taken_out_with_it(model, x):
@@ -159,6 +223,16 @@ def test_active_units_are_ordered(x):
     figure = plots.active_units(found)
     assert [bar.get_height() for bar in figure.axes[1].patches] == [1.0, 0.5, 0.0]
     assert "2 of 3 dimensions active" in figure._suptitle.get_text()
+
+
+def test_a_likelihood_derived_from_bernoulli_gets_binarised_events_too():
+    class Own(hvae_tf.likelihoods.Bernoulli):
+        """Of the user's own."""
+
+    images = np.random.default_rng(0).uniform(size=(12, 5, 4, 1)).astype(np.float32)
+    data = hvae_tf.from_arrays("grey", images, images[:3])
+    events, _ = _events(VAE(*networks((5, 4, 1)), likelihood=Own()), data)
+    np.testing.assert_array_equal(events, data.binarised("test"))
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,15 @@ class DataError(ValueError):
     """A data set that is missing, damaged or not of the expected kind, and what to do."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class EventData:
     """Events in three disjoint splits: rows of a table ``[n, d]``, sequences ``[n, t, d]``, images ``[n, h, w, c]``.
 
+    Two objects are equal if they are one; what holds the same events has the same `fingerprint`.
+
     Attributes:
         name: Name and version of the set.
-        train: ``[n, ...]``: uint8 of 0 to `max_value`, or floats in [0, 1]; without a `max_value` any finite numbers.
+        train: ``[n, ...]``: uint8 or floats of 0 to `max_value`; without a `max_value` any finite numbers.
         validation: ``[m, ...]``, of the same dtype and event shape.
         test: ``[k, ...]``, likewise.
         max_value: The value that means an intensity of 1; None for values that are no intensities and stay as they are.
@@ -37,8 +39,8 @@ class EventData:
 
     Raises:
         DataError: If a split is empty or no array ``[n, ...]`` of events, of another dtype or event shape than the
-            others, outside [0, max_value], not finite, or has constant events only; or there is not one context for
-            each event.
+            others, outside [0, max_value], not finite, or has constant events only; if floats never exceed 1 and
+            `max_value` does; or if there is not one context of finite numbers for each event.
 
     Example:
         >>> table = np.random.default_rng(0).normal(size=(70, 5))
@@ -65,13 +67,14 @@ class EventData:
             self._check(split, getattr(self, split))
             if self.contexts is not None:
                 self._check_context(split, self.contexts.get(split), self.contexts.get("train"))
+        self._check_scale()
 
     def _check(self, split: str, events: np.ndarray) -> None:
         where = f"{self.name}: the {split} split"
         self._check_shape(where, events)
         span = "any finite values" if self.max_value is None else f"0 to {self.max_value}"
         if events.dtype not in (np.uint8, np.float32, np.float64):
-            floats = "finite floats" if self.max_value is None else "floats in [0, 1]"
+            floats = "finite floats" if self.max_value is None else f"floats in [0, {self.max_value}]"
             raise DataError(f"{where} is {events.dtype}; expected uint8 of {span}, or {floats}")
         if events.shape[1:] != self.train.shape[1:] or events.dtype != self.train.dtype:
             raise DataError(
@@ -87,12 +90,29 @@ class EventData:
         if one_value_each and (flat.shape[1] > 1 or (len(flat) > 1 and np.all(flat == flat[0]))):
             raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
 
+    def _check_scale(self) -> None:
+        """Floats in [0, 1], divided by 255, would be images that are black."""
+        if self.max_value is None or self.max_value <= 1 or self.train.dtype == np.uint8:
+            return
+        largest = max(float(getattr(self, split).max()) for split in SPLITS)
+        if largest <= 1.0:
+            raise DataError(
+                f"{self.name} holds floats up to {largest} where max_value is {self.max_value}; expected floats in "
+                f"[0, {self.max_value}], or max_value=1"
+            )
+
     def _check_context(self, split: str, y, first) -> None:
         size, shape = len(getattr(self, split)), np.shape(first)[1:]
         if not isinstance(y, np.ndarray) or len(y) != size or y.shape[1:] != shape:
             raise DataError(
                 f"{self.name}: the contexts of the {split} split have shape {np.shape(y)}; expected an array "
                 f"{[size, *shape]}, one for each event"
+            )
+        what = y.dtype if y.dtype.kind not in "fiub" else None if np.all(np.isfinite(y)) else "not finite"
+        if what is not None:
+            raise DataError(
+                f"{self.name}: the contexts of the {split} split are {what}; expected finite real numbers, such as "
+                "one-hot labels"
             )
 
     def _check_shape(self, where: str, events: np.ndarray) -> None:

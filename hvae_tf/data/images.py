@@ -7,7 +7,7 @@ import numpy as np
 from hvae_tf.data.events import DataError, EventData
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ImageData(EventData):
     """Images in three disjoint splits, ``[n, height, width, channels]``; attributes as for `EventData`.
 

@@ -125,7 +125,7 @@ def from_arrays(
     Args:
         name: What to call the set.
         train: ``[n, ...]``: rows of a table ``[n, d]``, sequences ``[n, t, d]``, images ``[n, height, width,
-            channels]``; uint8 of 0 to `max_value` or floats in [0, 1]; validation events are drawn from these.
+            channels]``; uint8 or floats of 0 to `max_value`; validation events are drawn from these.
         test: ``[k, ...]``, likewise.
         max_value: The value that means an intensity of 1; None for a table of real numbers and whatever else is no
             intensity: the values stay as they are, and nothing is binarised.
@@ -176,7 +176,7 @@ def _first(data: EventData, limit) -> EventData:
     limits = (limit,) * 3 if np.ndim(limit) == 0 else tuple(limit)
     splits = {split: getattr(data, split) for split in SPLITS}
     if len(limits) != 3 or not all(
-        isinstance(n, (int, np.integer)) and 1 <= n <= len(images)
+        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and 1 <= n <= len(images)
         for n, images in zip(limits, splits.values(), strict=False)
     ):
         sizes = ", ".join(f"{split} {len(images)}" for split, images in splits.items())

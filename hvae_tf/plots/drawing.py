@@ -52,9 +52,13 @@ def mosaic(images, columns: int, line: float = 0.5) -> np.ndarray:
         line: The value of the lines, and of what is left free in the last row.
 
     Returns:
-        ``[rows (H + 2), columns (W + 2), C]``, of the dtype of the images.
+        ``[rows (H + 2), columns (W + 2), C]``, of the dtype of the images, or where that is of integers or booleans
+        and `line` is not, of one for both.
     """
-    images = np.pad(np.asarray(images), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=line)
+    images = np.asarray(images)
+    if images.dtype.kind != "f":
+        images = images.astype(np.result_type(images, line))
+    images = np.pad(images, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=line)
     rows = -(-len(images) // columns)
     missing = rows * columns - len(images)
     images = np.pad(images, [(0, missing), *[(0, 0)] * 3], constant_values=line)

@@ -43,7 +43,8 @@ def step_sizes(flow) -> Any:
     """The step sizes of a flow, for each dimension, and for each step where it has them so.
 
     Args:
-        flow: A flow whose `diagnostics` have ``step_sizes`` ``[..., l]``, or a model of one.
+        flow: A flow whose `diagnostics` have ``step_sizes`` ``[..., l]``, or where all dimensions share them a number
+            or, with a `step_size_per` other than ``"flow"``, ``[K]``; or a model of one.
 
     Returns:
         A matplotlib `Figure`.
@@ -55,21 +56,28 @@ def step_sizes(flow) -> Any:
     found = flow.diagnostics().get("step_sizes") if hasattr(flow, "diagnostics") else None
     if found is None:
         raise ValueError(f"{type(flow).__name__} has no step sizes to draw")
-    values = np.asarray(found)
-    values = values.reshape(-1, values.shape[-1])
+    values, per = np.asarray(found), getattr(flow, "step_size_per", "flow")
+    shared = values.ndim < (1 if per == "flow" else 2)  # by all dimensions
+    along = "dimension of z"
+    if shared:
+        along = "leapfrog step" if values.ndim else "one for all dimensions and steps"
+    values = values.reshape(-1, *values.shape[-1:] or (1,))
     steps, size = values.shape
     fig = figure(max(4.6, min(10.0, 0.16 * size + 2.0)), 3.2)
     axis = fig.subplots()
     if steps == 1:
-        axis.bar(np.arange(1, size + 1), values[0])
-        axis.set(xlabel="dimension of z", ylabel="step size")
+        axis.bar(np.arange(1, size + 1), values[0], width=0.8 if size > 1 else 0.3)
+        axis.set(xlabel=along, ylabel="step size")
+        if size == 1:
+            axis.set(xticks=[1] if np.ndim(found) else [], xlim=(0.0, 2.0))
     else:
         extent = (0.5, size + 0.5, 0.5, steps + 0.5)
         drawn = axis.imshow(values, aspect="auto", origin="lower", interpolation="nearest", extent=extent, vmin=0.0)
-        axis.set(xlabel="dimension of z", ylabel=getattr(flow, "step_size_per", "step"))
+        axis.set(xlabel=along, ylabel="repeat" if per == "flow" else per)
         axis.yaxis.get_major_locator().set_params(integer=True)
         fig.colorbar(drawn, ax=axis, label="step size")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    if steps > 1 or size > 1:
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_title("Step sizes", fontsize=10)
     return fig
 
@@ -124,7 +132,7 @@ def _way(model, x, y, num_draws, seed):
     noise = tf.random.stateless_normal([num_draws, 1, model.latent_size], seeds[0], dtype=model.variable_dtype)
     z, noise = q0.sample(noise), flow.noise((num_draws, 1), seeds[1])
     if isinstance(flow, HamiltonianFlow):
-        rho = noise * flow.schedule().inv_sqrt_beta_0[..., None]
+        rho, _ = flow.momentum.draw(noise, flow.schedule())
         states: list[Any] = flow.trajectory(target, z, rho)
         steps = [float(k) for k in range(len(states))]
     elif isinstance(flow, StochasticFlow):

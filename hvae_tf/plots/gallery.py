@@ -15,6 +15,7 @@ from hvae_tf.flows.chain import StochasticFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.plots import events, flows, latent, training
 from hvae_tf.plots.drawing import is_image
+from hvae_tf.targets.likelihoods import Bernoulli
 
 SHOWN, MEASURED, ELBO_SAMPLES = 24, 500, 10
 DPI = 110
@@ -101,7 +102,7 @@ def _events(model, data) -> tuple[np.ndarray, np.ndarray | None]:
     """(x, y) of what was given, checked."""
     y = None
     if isinstance(data, EventData):
-        binary = data.max_value is not None and type(model.likelihood).__name__ == "Bernoulli"
+        binary = data.max_value is not None and isinstance(model.likelihood, Bernoulli)
         if model.context_spec is not None and data.contexts is not None:
             y = data.contexts["test"]
         data = data.binarised("test") if binary else data.values("test")

@@ -52,7 +52,7 @@ class Task(Protocol):
 
     @property
     def cost(self) -> float:
-        """How long it takes beside other tasks, in any unit."""
+        """How long it takes beside other tasks, in any unit; where all are 0 they weigh alike."""
 
     def done(self, store: RunStore) -> bool:
         """Whether all its records stand.
@@ -109,12 +109,15 @@ def run_all(
     """
     todo = [task for task in tasks if force or not task.done(store)]
     told, failures, began = {task.name: _Told() for task in todo}, {}, time.time()
-    cost = sum(task.cost for task in todo)
+    costs = [task.cost for task in todo]
+    if not any(costs):  # nothing is known of them
+        costs = [1.0] * len(todo)
 
     def tell():
         if on_progress and todo:
             parts = [(task, told[task.name]) for task in todo]
-            fraction, kept = (sum(getattr(t, n) * task.cost for task, t in parts) / cost for n in ("fraction", "kept"))
+            weighed = [(cost, told[task.name]) for cost, task in zip(costs, todo, strict=True)]
+            fraction, kept = (sum(getattr(t, n) * c for c, t in weighed) / sum(costs) for n in ("fraction", "kept"))
             doing = {task.name: t.doing or task.name for task, t in parts if t.fraction < 1.0 and t.begun}
             on_progress(Overview(fraction, sum(t.fraction == 1.0 for _, t in parts), len(todo), kept, doing))
 

@@ -29,7 +29,7 @@ class Progress:
 
     Attributes:
         step: Training batches seen; an optimiser may have made fewer updates.
-        history: Per logged name, one number for each finished epoch.
+        history: Per logged name, one number for each finished epoch; NaN where it was not logged.
         best_epoch: Epoch of the lowest validation loss, from 1; 0 before there is one.
         best_loss: That loss, in nats; None before there is one.
         seconds: Wall time of the training that this state holds, over all restarts.

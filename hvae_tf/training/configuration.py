@@ -1,15 +1,16 @@
 """What a run's bits depend on, written down so that a folder is never continued as another run."""
 
-import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from hvae_tf.files import fingerprint
-from hvae_tf.training.checkpoint import CheckpointError, state_variables
+from hvae_tf.training.architecture import architecture
+from hvae_tf.training.checkpoint import CheckpointError
+
+_MEMORY = "_hvae_tf_compiled"  # of an optimiser: its configuration as it was compiled, and as the last `fit` left it
 
 
 def describe_run(model: keras.Model, batches, validation) -> dict[str, Any]:
@@ -18,24 +19,44 @@ def describe_run(model: keras.Model, batches, validation) -> dict[str, Any]:
         "model": type(model).__name__,
         "model_seed": getattr(model, "seed", None),
         "model_architecture": architecture(model),
-        "optimizer": _without_names(keras.saving.serialize_keras_object(model.optimizer)),
+        "optimizer": optimizer_configuration(model.optimizer),
         "jit_compile": bool(getattr(model, "jit_compile", False)),
         "batches": batches.configuration(),
         "steps_per_epoch": batches.steps_per_epoch,
         "validation": fingerprint(*validation) if isinstance(validation, tuple) else fingerprint(validation),
     }
-    return json.loads(json.dumps(described))
+    return _plain(described)
 
 
-def architecture(model: keras.Model) -> str:
-    """A digest of the model's configuration and variables, whatever running numbers Keras put into names."""
-    try:
-        config = json.dumps(model.get_config(), sort_keys=True, default=str)
-    except (NotImplementedError, TypeError, ValueError):  # a model that cannot be saved
-        config = ""
-    config = re.sub(r'_\d+"', '"', config)
-    shapes = [(variable.dtype, tuple(variable.shape)) for variable in state_variables(model)]
-    return hashlib.sha256(f"{config}{shapes}".encode()).hexdigest()[:16]
+def optimizer_configuration(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """How an optimiser was compiled, as plain JSON; what a callback of `fit` has set since is no part of it."""
+    now = _plain(_without_names(keras.saving.serialize_keras_object(optimizer)))
+    compiled, left = getattr(optimizer, _MEMORY, (now, now))
+    return compiled if now == left else now
+
+
+def remember_compiled(optimizer: keras.optimizers.Optimizer, compiled: dict[str, Any]) -> None:
+    """Makes the optimiser remember how it was compiled, as long as nobody changes what it is left with now.
+
+    Keras keeps no rate beside the one in use, and `fit` sets that too, to a checkpoint's.
+    """
+    left = _plain(_without_names(keras.saving.serialize_keras_object(optimizer)))
+    setattr(optimizer, _MEMORY, (compiled, left))
+
+
+def refuse_averages(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises ValueError where an optimiser, or one inside it, averages weights.
+
+    Keras puts the averages into the model at the end of each of its passes over the data, so a run that was stopped
+    amid an epoch would end elsewhere; validation, and the best weights, would not be those of the averages.
+    """
+    while optimizer is not None:
+        if getattr(optimizer, "use_ema", False):
+            raise ValueError(
+                "the optimizer has use_ema=True, which neither resumes exactly nor reaches the best weights; compile "
+                "it without"
+            )
+        optimizer = getattr(optimizer, "inner_optimizer", None)
 
 
 def check_configuration(folder: Path, found: dict, wanted: dict) -> None:
@@ -48,6 +69,10 @@ def check_configuration(folder: Path, found: dict, wanted: dict) -> None:
     if unlike:
         detail = "; ".join(unlike[:5])
         raise CheckpointError(f"{folder} holds a run of another configuration ({detail}); choose another folder")
+
+
+def _plain(value):
+    return json.loads(json.dumps(value))
 
 
 def _without_names(optimizer: dict) -> dict:

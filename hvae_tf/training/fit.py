@@ -22,7 +22,7 @@ import tensorflow as tf
 from hvae_tf.checks import check_count
 from hvae_tf.training.checkpoint import CheckpointError
 from hvae_tf.training.collapse import warn_of_collapse
-from hvae_tf.training.configuration import describe_run
+from hvae_tf.training.configuration import describe_run, remember_compiled
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.run import Run, TrainingResult
 
@@ -78,12 +78,15 @@ def fit(
         checkpoint_steps: Checkpoints every so many batches too, not only at epoch ends.
         checkpoint_seconds: Checkpoints amid an epoch when the last one is so old; None: never. It bounds what a kill
             costs; where the run ends does not depend on it.
-        limits: Per logged name the largest value let through, such as ``{"gradient_norm": 1e6}``.
+        limits: Per logged name the largest value let through, such as ``{"loss": 1e6}``.
         restore_best: False leaves the last epoch's weights in the model.
         tensorboard: Writes the history as event files to ``<folder>/tensorboard`` too.
         callbacks: Further Keras callbacks, called before the checkpoint is written; what they themselves remember is
-            not kept over a restart. A pass of Keras's own `fit` is the rest of an epoch, then all whole epochs; where
-            `steps_per_execution` does not divide an epoch, every epoch is a pass.
+            not kept over a restart. A run that goes on amid an epoch begins that epoch a second time for them
+            (`on_epoch_begin`), with the optimiser as it was: let a learning rate be a function of the epoch alone, or
+            compile a schedule. What they log may differ from epoch to epoch. A pass of Keras's own `fit` is the rest of
+            an epoch, then all whole epochs; where `steps_per_execution` does not divide an epoch, every epoch is a
+            pass.
         verbose: As in `keras.Model.fit`.
 
     Raises:
@@ -91,7 +94,8 @@ def fit(
             training there.
         DivergenceError: If a logged number is not finite or above its limit.
         ValueError: If an argument is out of range, images are not what the likelihood accepts, batches are missing, the
-            model is not compiled or was trained already, or the strategy is not supported.
+            model is not compiled or was trained already, its optimiser averages weights (`use_ema`), or the strategy is
+            not supported; after the first epoch, which is kept, if a name of `limits` was not logged.
         RuntimeError: If a pass over the data makes no progress.
         KeyboardInterrupt: At Ctrl-C, which waits for the end of the batch; its message says what the folder holds.
 
@@ -133,7 +137,8 @@ def fit(
         raise CheckpointError(f"another process is training in {folder}; wait for it, or choose another") from None
     try:
         with strategy.scope(), InterruptAtBatchEnd() as interrupt:
-            model.optimizer.build(model.trainable_variables)
+            if not model.optimizer.built:  # a LossScaleOptimizer would make its variables twice
+                model.optimizer.build(model.trainable_variables)
             described = describe_run(model, batches, validation)
             described |= {
                 "max_epochs": max_epochs,
@@ -146,20 +151,28 @@ def fit(
                 checkpoint_steps=checkpoint_steps, checkpoint_seconds=checkpoint_seconds, limits=limits,
                 interrupt=interrupt,
             )  # fmt: skip
-            run.start(tensorboard)
             try:
-                _train(model, batches, run, validation, validation_batch_size, callbacks, verbose)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"{folder} holds the training up to step {run.progress.step} "
-                    f"({run.progress.epochs} of at most {max_epochs} epochs): the same command goes on from there"
-                ) from None
+                run.start(tensorboard)
+                _train_or_say(model, batches, run, validation, validation_batch_size, callbacks, verbose)
+            finally:
+                remember_compiled(model.optimizer, described["optimizer"])
             result = run.result(restore_best)
     finally:
         lock.release()
     if result.epochs:
         warn_of_collapse(model, images, contexts)
     return result
+
+
+def _train_or_say(model, batches, run, *arguments) -> None:
+    """`_train`; a Ctrl-C says what the folder holds."""
+    try:
+        _train(model, batches, run, *arguments)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{run.folder} holds the training up to step {run.progress.step} "
+            f"({run.progress.epochs} of at most {run.max_epochs} epochs): the same command goes on from there"
+        ) from None
 
 
 def _train(model, batches, run, validation, validation_batch_size, callbacks, verbose) -> None:

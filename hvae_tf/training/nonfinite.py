@@ -1,7 +1,7 @@
 """The divergence guard: stops training at the first number that is not finite or too large, and says what led to it."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import keras
 import numpy as np
@@ -55,6 +55,15 @@ class DivergenceGuard:
         if wrong:
             raise self._error(", ".join(map(self._describe, wrong, wrong.values())), step, numbers)
         self._last_loss = numbers.get("loss", self._last_loss)
+
+    def check_limits(self, names: Collection[str]) -> None:
+        """Raises ValueError where a limit is of none of the names that are logged in an epoch."""
+        for name in self.limits:
+            if name not in names:
+                raise ValueError(
+                    f"limits has {name!r}, which no epoch logged, so it limits nothing; logged: "
+                    f"{', '.join(sorted(names))}"
+                )
 
     def check_state(self, arrays, names, step: int) -> None:
         """Raises DivergenceError where weights or optimiser slots, the state after `step` batches, are not finite."""

@@ -26,8 +26,9 @@ from hvae_tf.training.checkpoint import (
     state_variables,
     values,
 )
-from hvae_tf.training.configuration import check_configuration
-from hvae_tf.training.earlier import as_begun, metrics_as_now
+from hvae_tf.training.configuration import check_configuration, refuse_averages
+from hvae_tf.training.earlier import as_begun, described_as_now, metrics_as_now
+from hvae_tf.training.history import add_row, as_csv, mended
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.nonfinite import DivergenceError, DivergenceGuard
 from hvae_tf.training.tensorboard import HistoryEvents
@@ -47,7 +48,8 @@ class TrainingResult:
         epochs: Finished epochs.
         best_epoch: Epoch of the lowest validation loss, from 1.
         best_loss: That loss, nats per image.
-        history: Per name, one number for each epoch: ``loss``, ``val_loss``, the model's metrics, ``learning_rate``.
+        history: Per name, one number for each epoch: ``loss``, ``val_loss``, the model's metrics, ``learning_rate``,
+            what callbacks log; NaN for an epoch in which it was not logged.
         wall_seconds: Wall time over all restarts, of the training that was kept.
         seconds_per_epoch: Median over epochs, validation included.
     """
@@ -103,6 +105,7 @@ class Run(keras.callbacks.Callback):
         self._best: list[np.ndarray] = []
         self._metrics: list[np.ndarray] = []
         self._events: HistoryEvents | None = None
+        self._limits_checked = False
 
     # -- the checkpoint -----------------------------------------------------------------------------------------------
 
@@ -114,8 +117,11 @@ class Run(keras.callbacks.Callback):
         path = self.folder / CHECKPOINT
         if path.exists():
             groups, progress, found = load_checkpoint(path)
-            check_configuration(self.folder, found, self.configuration)
+            check_configuration(self.folder, described_as_now(found, self.model), self.configuration)
+            if not progress.stopped:
+                refuse_averages(self.model.optimizer)
             assign(self._state(), groups["state"], str(path))
+            progress.history = mended(progress.history, progress.epochs)
             self.progress, self._best = progress, groups["best"]
             self._metrics = metrics_as_now(groups["metrics"], len(self.model.metrics_variables))
             self._set_step(progress.step)
@@ -127,6 +133,7 @@ class Run(keras.callbacks.Callback):
         elif not all(np.all(np.isfinite(array)) for array in values(self.model.trainable_variables)):
             raise ValueError("the model's weights are not finite; build it anew, or look at what it was loaded from")
         else:
+            refuse_averages(self.model.optimizer)
             self._set_step(0)
             self._save()
         self._write_history()  # a kill may have come between the two files
@@ -170,11 +177,7 @@ class Run(keras.callbacks.Callback):
         self._save(self.model.metrics_variables)
 
     def _write_history(self) -> None:
-        names = list(self.progress.history)
-        lines = [",".join(["epoch", *names])]
-        for epoch, row in enumerate(zip(*self.progress.history.values(), strict=True), 1):
-            lines.append(",".join([str(epoch), *map(repr, row)]))
-        atomic_write(self.folder / HISTORY, "\n".join(lines) + "\n")
+        atomic_write(self.folder / HISTORY, as_csv(self.progress.history))
 
     def _advance(self) -> None:
         """Brings the progress's step and times up to now."""
@@ -224,9 +227,10 @@ class Run(keras.callbacks.Callback):
             raise ValueError(f"the model logs {', '.join(logs)}; its train_step and test_step must return 'loss'")
         progress = self.progress
         self._advance()
-        row = as_begun(logs, progress.history) | {"learning_rate": np.asarray(self.model.optimizer.learning_rate)}
-        for name, value in row.items():
-            progress.history.setdefault(name, []).append(float(value))
+        row = as_begun(logs, progress.history) | {
+            "learning_rate": float(np.asarray(self.model.optimizer.learning_rate))
+        }
+        add_row(progress.history, row)
         progress.epoch_seconds.append(progress.partial_seconds)
         progress.partial_seconds = 0.0
         if progress.best_loss is None or logs["val_loss"] < progress.best_loss:
@@ -242,6 +246,9 @@ class Run(keras.callbacks.Callback):
             self._events.write(progress.history, progress.epochs)
         if progress.stopped:
             self.model.stop_training = True
+        if not self._limits_checked:
+            self.guard.check_limits({*logs, *progress.history})
+            self._limits_checked = True
         if self.interrupt.pending:
             raise KeyboardInterrupt
 

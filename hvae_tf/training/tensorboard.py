@@ -21,8 +21,10 @@ class HistoryEvents:
         self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
 
     def write(self, history: dict[str, list[float]], epoch: int) -> None:
-        """Writes one epoch's numbers, the epoch counted from 1."""
+        """Writes one epoch's numbers, the epoch counted from 1; what was not logged is NaN, and no point."""
         with self._writer.as_default():
             for name, column in history.items():
-                tf.summary.write(f"epoch_{name}", np.float32(column[epoch - 1]), step=epoch, metadata=self._metadata)
+                value = np.float32(column[epoch - 1])
+                if not np.isnan(value):
+                    tf.summary.write(f"epoch_{name}", value, step=epoch, metadata=self._metadata)
         self._writer.flush()

@@ -120,6 +120,35 @@ def test_bad_events_are_refused(train, max_value, message):
         from_arrays("own", train, train, max_value)
 
 
+def test_floats_are_in_units_of_the_maximum():
+    grey = 255.0 * images(12)
+    data = from_arrays("grey", grey, grey[:3], 255)
+    np.testing.assert_allclose(data.values("test"), images(12)[:3], rtol=1e-6)
+    refused = r"grey holds floats up to 1\.0.* where max_value is 255; expected floats in \[0, 255\], or max_value=1"
+    with pytest.raises(DataError, match=refused):
+        from_arrays("grey", grey / grey.max(), grey[:3] / grey.max(), 255)
+    assert from_arrays("units", grey / 255, grey / 255, 1).values("test").max() == np.max(images(12))
+    dark = dataclasses.replace(data, train=grey / 255)  # the other splits tell the scale
+    assert dark.values("train").max() < 1 / 255
+
+
+@pytest.mark.parametrize("bad", [np.full((30, 2), np.nan), np.array([["a", "b"]] * 30), np.full((30, 2), None)])
+def test_contexts_are_finite_numbers(bad):
+    table, good = real(30), np.zeros((30, 2))
+    with pytest.raises(DataError, match=r"own: the contexts of the test split are .*; expected finite real numbers"):
+        from_arrays("own", table, table, None, contexts=(good, bad))
+    assert from_arrays("own", table, table, None, contexts=(good.astype(bool), good)).contexts["train"].dtype == bool
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4, 1)], ids=["rows", "images"])
+def test_data_sets_can_be_compared_and_kept_in_sets(shape):
+    first, second = (from_arrays("own", images(12, shape), images(3, shape)) for _ in range(2))
+    assert first == first
+    assert first != second  # two objects: equal events have equal fingerprints
+    assert first.fingerprint == second.fingerprint
+    assert len({first, second}) == 2
+
+
 @st.composite
 def events(draw, dtype=None, ndim=None):
     """Valid events in [0, 1] and their event shape."""

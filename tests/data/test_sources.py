@@ -211,6 +211,8 @@ def test_a_set_without_images_is_refused(damaged):
         ({"limit": 298}, "limit is 298.*test 297"),
         ({"limit": (10, 10)}, "limit is"),
         ({"limit": (10, 10, 1.5)}, "limit is"),
+        ({"limit": True}, "limit is True"),
+        ({"limit": (True, 10, 10)}, "limit is"),
     ],
 )
 def test_bad_arguments_of_load_are_refused(arguments, message):

@@ -90,6 +90,14 @@ def test_progress_is_weighed_by_cost_and_heard_while_a_task_runs(tmp_path):
     assert heard[-1] == (1.0, 2, 2, 0.0, {})
 
 
+def test_tasks_without_a_cost_weigh_alike(tmp_path):
+    tasks, heard = [Example("a", cost=0.0), Example("b", cost=0.0)], []
+    with InlineExecutor() as executor:
+        assert run_all(tasks, RunStore(tmp_path), executor, on_progress=heard.append) == {}
+    assert {0.0, 0.25, 0.5, 1.0} == {told.fraction for told in heard}
+    assert heard[-1] == (1.0, 2, 2, 0.0, {})
+
+
 def test_progress_is_heard_of_tasks_inline_and_of_what_was_kept(tmp_path):
     class Kept(Example):
         def run(self, store, progress, force):

@@ -54,3 +54,14 @@ def test_limits_stop_the_run(tmp_path):
         scripted_run(tmp_path / "a", [3, 2, 1], train_losses, limits={"gradient_norm": 1e6})
     _, result = scripted_run(tmp_path / "b", [3, 2, 1], train_losses, limits={"gradient_norm": 1e8})
     assert result.epochs == 3
+
+
+def test_a_limit_of_a_name_that_is_not_logged_is_an_error_after_the_first_epoch(tmp_path):
+    limits = {"gradient_nrom": 1e6, "val_loss": 1e6}
+    with pytest.raises(ValueError, match=r"limits has 'gradient_nrom', .*logged: .*gradient_norm.*val_loss") as error:
+        scripted_run(tmp_path, [3, 2, 1], limits=limits)
+    assert "\n" not in str(error.value)
+    assert load_checkpoint(tmp_path / "checkpoint.bin")[1].step == 4  # the epoch is not lost
+    _, result = scripted_run(tmp_path, [3, 2, 1], limits={"gradient_norm": 1e6, "val_loss": 1e6})
+    assert result.epochs == 3
+    np.testing.assert_array_equal(result.history["val_loss"], [3.0, 2.0, 1.0])

@@ -17,7 +17,7 @@ from hvae_tf.data import TrainBatches, load
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.networks import conv_decoder, conv_encoder
 from hvae_tf.training import CheckpointError, DivergenceError, fit, load_checkpoint, save_checkpoint, state_variables
-from hvae_tf.training.configuration import architecture
+from hvae_tf.training.architecture import architecture
 from tests.training.scripted import At, assert_same
 
 SMALL = {"latent_size": 2, "hidden_units": 8, "filters": (2,), "kernel_size": 3}
