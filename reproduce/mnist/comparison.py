@@ -129,8 +129,8 @@ class Table:
         return self.difference(cell, other, "ais") or self.difference(cell, other, "nll")
 
 
-def training_seconds(record: dict) -> float:
-    """Epochs times the recorded seconds an epoch, which pauses are no part of; NaN in records from before."""
+def recorded_seconds(record: dict) -> float:
+    """Of training: epochs times the recorded seconds an epoch, which pauses are no part of; NaN where there is none."""
     training = record["results"]["training"]
     return training["epochs"] * (training.get("seconds_per_epoch") or math.nan)
 

@@ -1,5 +1,6 @@
 """How training went: the validation bound against epochs and, cells being unlike in cost, against time."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from matplotlib import ticker
 from reproduce.configs import TABLE1_CELLS
 from reproduce.mnist.cells import label
 from reproduce.mnist.comparison import MEASURES, Table
+from reproduce.mnist.times import epoch_seconds, training_seconds
 from reproduce.tables import png
 
 DPI = 110
@@ -114,15 +116,11 @@ def training_curves(table: Table) -> bytes:
 
 
 class Curve(NamedTuple):
-    """A cell, or a longer training of it: its name, its runs that say how long an epoch took, and how it is drawn."""
+    """A cell, or a longer training of it: its name, its runs that have a time, and how it is drawn."""
 
     name: str
     runs: Sequence[dict]
     style: dict
-
-
-def _seconds(record) -> float | None:
-    return record["results"]["training"].get("seconds_per_epoch")
 
 
 def _curves(table: Table) -> list[Curve]:
@@ -133,7 +131,10 @@ def _curves(table: Table) -> list[Curve]:
         marker, dashes = LONGER[number % len(LONGER)]
         style = {**style_of(cell), "marker": marker, "ls": dashes, "lw": 1.0, "ms": 9}
         curves.append(Curve(f"{label(cell)}, {epochs} epochs", group, style))
-    curves = [curve._replace(runs=[record for record in curve.runs if _seconds(record)]) for curve in curves]
+    curves = [
+        curve._replace(runs=[record for record in curve.runs if not math.isnan(epoch_seconds(record))])
+        for curve in curves
+    ]
     return [curve for curve in curves if curve.runs]
 
 
@@ -151,7 +152,7 @@ def equal_time(table: Table) -> bytes | None:
     for name, group, style in curves:
         length = min(len(r["history"]["val_loss"]) for r in group)
         loss = np.mean([r["history"]["val_loss"][:length] for r in group], axis=0)
-        seconds = np.mean([_seconds(r) for r in group]) * np.arange(1, length + 1)
+        seconds = np.mean([epoch_seconds(r) for r in group]) * np.arange(1, length + 1)
         left.plot(seconds, loss, label=name, markevery=[-1], **style)
     _limits(left, [r for curve in curves for r in curve.runs])
     left.set_ylabel(_loss_label([r for curve in curves for r in curve.runs]))
@@ -174,7 +175,7 @@ def _ends(axis, table: Table, curves: Sequence[Curve]) -> None:
     images = []
     for _, group, style in curves:
         scored = [(record, score) for record in group if (score := table.score(record, measure))]
-        ends = [_seconds(record) * record["results"]["training"]["epochs"] for record, _ in scored]
+        ends = [training_seconds(record) for record, _ in scored]
         axis.plot(ends, [score.mean for _, score in scored], **{**style, "ls": "none"})
         images += [score.images for _, score in scored]
     missing = len(runs) - len(images)

@@ -18,7 +18,7 @@ from reproduce.judging.models import JudgedModel
 from reproduce.judging.presets import JudgePreset
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.cells import Run, label, paper_runs
-from reproduce.mnist.comparison import Trained, check_judged, protocol, training_seconds
+from reproduce.mnist.comparison import Trained, check_judged, protocol, recorded_seconds
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.work import Settings, TableTask
 from reproduce.tables import fixed, markdown, mean_half_up, png, t_half_width
@@ -143,7 +143,7 @@ def by_length(trained: Sequence[Trained]) -> tuple[list[Length], int]:
     for epochs in sorted({one.epochs for one in trained}):
         group = [one for one in trained if one.epochs == epochs]
         results = [one.record["results"] for one in group]
-        seconds = [training_seconds(one.record) for one in group]
+        seconds = [recorded_seconds(one.record) for one in group]
         lengths.append(
             Length(epochs, [float(one.ais[:images].mean()) for one in group],
                    [float(np.mean(r["nll"])) for r in results], float(np.mean(seconds)))
@@ -210,7 +210,7 @@ def table_csv(trained: Sequence[Trained]) -> str:
         results = one.record["results"]
         writer.writerow([
             one.epochs, one.record["seed"], f"{one.ais[:images].mean():.4f}", images, f"{np.mean(results['nll']):.4f}",
-            f"{np.mean(results['neg_elbo']):.4f}", fixed(training_seconds(one.record), 0),
+            f"{np.mean(results['neg_elbo']):.4f}", fixed(recorded_seconds(one.record), 0),
         ])  # fmt: skip
     return buffer.getvalue()
 

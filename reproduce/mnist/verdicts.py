@@ -14,8 +14,8 @@ from reproduce.mnist.comparison import (
     judge_claims,
     pair_name,
     paper_difference,
-    training_seconds,
 )
+from reproduce.mnist.times import epoch_seconds, is_benchmarked, training_seconds
 from reproduce.tables import fixed, half_width, markdown
 
 OF_A_PAIR = ["difference", "s.e. over images", "95 %, ±", "from", "verdict"]
@@ -117,15 +117,20 @@ def _signed(value: float) -> str:
 
 def at_equal_time(table: Table) -> list[str]:
     """The figure at equal time, what it is, and the cells beside the VAE that was trained for about as long."""
-    if not any(r["results"]["training"].get("seconds_per_epoch") for r in table.records):
+    if all(math.isnan(epoch_seconds(record)) for record in table.records):
         return []
+    measured = (
+        "A curve's time is its training steps times what a step takes on one core, measured in turns "
+        "(`benchmarks/mirrored.py`): the seconds that trainings recorded passed beside unlike other work."
+        if any(map(is_benchmarked, table.records))
+        else "A curve's time is its epochs times the recorded seconds an epoch, on whatever cores the run had."
+    )
     return [
         "## At equal time",
         "![validation bound and test NLL against seconds of training](equal_time.png)",
         "Epochs of unlike models cost unlike times. A curve is the −ELBO on validation images along training, a point "
-        "the NLL of test images at its end. A curve's time is its epochs times the recorded seconds an epoch, on "
-        "whatever cores the run had and at whatever revision; and where the learning rate falls over the whole "
-        "training, a point within a curve is not what a training of that length would have reached.",
+        f"the NLL of test images at its end. {measured} Where the learning rate falls over the whole training, a point "
+        "within a curve is not what a training of that length would have reached.",
         *_longer(table),
     ]
 
@@ -134,16 +139,6 @@ def _seconds(records: Sequence[dict]) -> float:
     """Of training, the mean over the records that have it; NaN where none has."""
     seconds = [value for record in records if not math.isnan(value := training_seconds(record))]
     return float(np.mean(seconds)) if seconds else math.nan
-
-
-def _timed_alike(records: Sequence[dict], others: Sequence[dict]) -> list[dict]:
-    """Those that had as many cores and the same revision of the program as the others."""
-    wanted = {_conditions(record) for record in others}
-    return [record for record in records if len(wanted) == 1 and _conditions(record) in wanted]
-
-
-def _conditions(record: dict) -> tuple:
-    return record["environment"].get("revision"), record["results"]["training"].get("cores")
 
 
 CLOSE = 1.25  # times that differ by no more are called equal
@@ -159,8 +154,7 @@ def _longer(table: Table) -> list[str]:
     for cell, records in table.cells.items():
         candidates = []
         for epochs, group in lengths.items():
-            own = _timed_alike(records, group)
-            ratio = _seconds(group) / _seconds(own) if own else math.nan
+            ratio = _seconds(group) / _seconds(records)
             difference = table.difference_of(records, group, "ais") or table.difference_of(records, group, "nll")
             if cell != group[0]["configuration"]["cell"] and difference is not None and not math.isnan(ratio):
                 candidates.append((abs(math.log(ratio)), epochs, ratio, difference))
@@ -177,8 +171,8 @@ def _longer(table: Table) -> list[str]:
             way.append(label(cell) + (" (these models; the seeds do not decide)" if ";" in difference.verdict else ""))
     if not rows:
         return [
-            "No VAE that was trained for longer (`python reproduce/training_length.py`) is on record with a cell that "
-            "was timed on as many cores and by the same revision, so equal time is not decided here."
+            "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "
+            "not decided here."
         ]
     said = [
         f"{words}: {'; '.join(names)}."
@@ -191,6 +185,6 @@ def _longer(table: Table) -> list[str]:
     )  # fmt: skip
     return [
         markdown(["model", "against", "its time over the model's", "measure", *OF_A_PAIR], rows),
-        "Each cell is held against the longer training that is nearest to it in time, where both were timed on as many "
-        f"cores and by the same revision. Below zero, the model of the first column is ahead. {summed}",
+        "Each cell is held against the longer training that is nearest to it in time. Below zero, the model of the "
+        f"first column is ahead. {summed}",
     ]

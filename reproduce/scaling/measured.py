@@ -123,28 +123,13 @@ class Measured(NamedTuple):
         return VALIDATION_STEP * VALIDATION_IMAGES / TRAIN_IMAGES
 
     @property
-    def counted_factor(self) -> float:
+    def epoch_factor(self) -> float:
         """An epoch's seconds over those of its steps by what is known of its parts: validation, and data."""
         return 1.0 / (1.0 - self.data_share) + self.validation_share
 
-    def recorded_factors(self, without: str = "") -> dict[str, float]:
-        """An epoch's seconds over those of its steps alone, by the name of each comparable record but one."""
-        return {
-            run.name: run.epoch_seconds / (self.steps_per_epoch * _at(self.one_core, run.steps))
-            for run in self.recorded
-            if run.comparable and run.name != without
-        }
-
-    def epoch_seconds(self, steps: int, without: str = "") -> float:
-        """An epoch on one core: its steps, times the median factor of the comparable records, or the counted one.
-
-        Args:
-            steps: K; where it was not timed, its step is on the line through those that were.
-            without: A record left out of account, so that it can be held against the outcome.
-        """
-        factors = self.recorded_factors(without)
-        factor = statistics.median(factors.values()) if factors else self.counted_factor
-        return _at(self.one_core, steps) * self.steps_per_epoch * factor
+    def epoch_seconds(self, steps: int) -> float:
+        """An epoch on one core; where K was not timed, its step is on the line through those that were."""
+        return _at(self.one_core, steps) * self.steps_per_epoch * self.epoch_factor
 
     def evaluation_seconds(self, steps: int) -> float:
         """A published evaluation on one core, which takes half of the samples that two cores take in the same time."""

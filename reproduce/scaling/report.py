@@ -2,7 +2,6 @@
 
 import csv
 import io
-import statistics
 
 import matplotlib
 
@@ -146,16 +145,9 @@ def _factor(measured: Measured) -> tuple[str, str]:
         f"validation, {100 * measured.validation_share:.1f} % of the steps by counted work, and waiting for data, "
         f"{100 * measured.data_share:.1f} % (median of `input_pipeline.json`, on two cores)"
     )
-    factors = measured.recorded_factors()
-    if factors:
-        each = ", ".join(f"{name} ({factor:.3g})" for name, factor in factors.items())
-        return f"{statistics.median(factors.values()):.3g}", (
-            f"measured: median of the comparable records, {each}. Whatever slows a core whose neighbour works too is "
-            f"in it, and whatever else ran beside them. Its known parts, {counted}, make {measured.counted_factor:.3g}"
-        )
-    return f"{measured.counted_factor:.3g}", (
-        f"no record is comparable; the known parts: {counted}. That a core is as quick while its neighbours work is "
-        "**assumed**"
+    return f"{measured.epoch_factor:.3g}", (
+        f"its known parts: {counted}. No record of a training is in it, for they were made beside other work. That a "
+        "core is as quick while its neighbours work is **assumed**"
     )
 
 
@@ -168,13 +160,10 @@ def _against(measured: Measured) -> str:
         + (f" Others are left out of this page: {others}." if others else "")
     )
     if not comparable:
-        return said + (
-            " **None is**: nothing above has been held against a training, and an epoch has its known parts alone, so "
-            "that the times are too short rather than too long."
-        )
+        return said + (" **None is**: nothing above has been held against a training.")
     rows, ratios = [], []
     for run in comparable:
-        epoch, evaluation = measured.epoch_seconds(run.steps, run.name), measured.evaluation_seconds(run.steps)
+        epoch, evaluation = measured.epoch_seconds(run.steps), measured.evaluation_seconds(run.steps)
         ratios.append(epoch / run.epoch_seconds)
         rows.append([
             run.name, run.epochs, f"{run.epoch_seconds:.3g}", f"{epoch:.3g}", f"{ratios[-1]:.2f}",
@@ -183,14 +172,18 @@ def _against(measured: Measured) -> str:
         ])  # fmt: skip
     head = ["run", "epochs", "seconds an epoch", "simulated", "ratio", "hours of a published evaluation", "simulated",
             "ratio"]  # fmt: skip
-    basis = "the other comparable records alone" if len(comparable) > 1 else "the known parts of an epoch alone"
     return "\n\n".join([
-        f"{said} Each is held against a simulation that has its epoch from {basis}, so that no record is its own "
-        "judge. They ran on a machine of two cores beside other work.",
+        f"{said} Nothing above is from them, so they may judge it; but they ran on a machine of two cores beside other "
+        "work, which had its share of the time.",
         markdown(head, rows),
-        f"The simulated epoch is {min(ratios):.2f} to {max(ratios):.2f} times the recorded one: read no more than that "
-        "into the tables above.",
+        f"The simulated epoch is {_range(ratios)} times the recorded one: where cores are busy all around, it may take "
+        "so much longer than the tables above say.",
     ])  # fmt: skip
+
+
+def _range(ratios) -> str:
+    least, most = (f"{value:.2f}" for value in (min(ratios), max(ratios)))
+    return least if least == most else f"{least} to {most}"
 
 
 def figure(runs: list[PublishedRun], measured: Measured) -> bytes:

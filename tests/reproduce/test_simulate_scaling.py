@@ -25,7 +25,6 @@ from reproduce.scaling.machines import (
     writing_seconds,
 )
 from reproduce.scaling.measured import PublishedRun, published_runs, read_measured
-from reproduce.scaling.report import page, simulate
 
 
 @pytest.fixture(scope="module")
@@ -124,19 +123,21 @@ def read(folder):
     return read_measured(simulate_scaling.parse([]).benchmarks, folder)
 
 
-def test_an_epoch_is_that_of_comparable_records(tmp_path):
+def test_an_epoch_is_of_its_parts_and_records_only_judge_it(tmp_path):
     plant(tmp_path, "slow", factor=5.0, cores=2)
     counted = read(tmp_path)
-    assert counted.recorded_factors() == {}
-    assert counted.epoch_seconds(1) == pytest.approx(500 * counted.one_core[1] * counted.counted_factor)
-    assert 1.0 + counted.validation_share < counted.counted_factor < 1.2
+    assert counted.epoch_seconds(1) == pytest.approx(500 * counted.one_core[1] * counted.epoch_factor)
+    assert 1.0 + counted.validation_share < counted.epoch_factor < 1.2
     plant(tmp_path, "one", factor=1.3)
     plant(tmp_path, "five", "k5-free", factor=1.5)
     found = read(tmp_path)
-    assert found.recorded_factors() == pytest.approx({"one": 1.3, "five": 1.5})
-    assert found.epoch_seconds(20) == pytest.approx(500 * found.one_core[20] * 1.4)
-    assert found.epoch_seconds(5, without="five") == pytest.approx(500 * found.one_core[5] * 1.3)
-    assert found.evaluation_seconds(5) == counted.evaluation_seconds(5)  # of no record
+    assert found.epoch_seconds(20) == counted.epoch_seconds(20)
+    assert found.evaluation_seconds(5) == counted.evaluation_seconds(5)
+    ratios = [f"{found.epoch_factor / factor:.2f}" for factor in (1.3, 1.5)]
+    assert simulate_scaling.main(["--records", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "scaling.md").read_text()
+    assert f"The simulated epoch is {ratios[1]} to {ratios[0]} times the recorded one" in text
+    assert "Others are left out of this page: slow." in text
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_an_epoch_is_that_of_comparable_records(tmp_path):
 def test_what_was_trained_otherwise_is_not_comparable(tmp_path, changed):
     plant(tmp_path, "as-timed")
     plant(tmp_path, "otherwise", **changed)
-    assert set(read(tmp_path).recorded_factors()) == {"as-timed"}
+    assert [run.name for run in read(tmp_path).recorded if run.comparable] == ["as-timed"]
 
 
 def test_iwae_is_neither_the_vae_nor_an_hvae(tmp_path):
@@ -162,24 +163,6 @@ def test_iwae_is_neither_the_vae_nor_an_hvae(tmp_path):
     (tmp_path / "vae.json").unlink()
     with pytest.raises(RecordError, match="no record of a VAE or an HVAE"):
         read(tmp_path)
-
-
-def test_no_record_is_its_own_judge(tmp_path):
-    runs = published_runs()
-    plant(tmp_path, "one", "k1-fixed", 1.2)
-    plant(tmp_path, "five", "k5-free", 1.5)
-    plant(tmp_path, "earlier", environment={"written": "2026-11-20T13:10:51+00:00"})
-    measured = read(tmp_path)
-    text = page(simulate(runs, measured), runs, measured)
-    rows = {
-        line.split(" | ")[0]: line.split(" | ") for line in text.splitlines() if line.startswith(("| one", "| five"))
-    }
-    assert [rows["| one"][4], rows["| five"][4]] == ["1.25", "0.80"]
-    assert "0.80 to 1.25 times" in text
-    assert "Others are left out of this page: earlier." in text
-    (tmp_path / "five.json").unlink()
-    measured = read(tmp_path)
-    assert f"| {measured.counted_factor / 1.2:.2f} |" in page(simulate(runs, measured), runs, measured)
 
 
 def test_the_page_says_what_was_not_measured(tmp_path, capsys):
