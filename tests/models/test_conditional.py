@@ -64,6 +64,21 @@ def gentle(model):
     return model
 
 
+def test_the_fisher_information_of_a_batch_is_that_of_each_event_alone(seed):
+    """The decoder's contexts go with its events: also where its Jacobian is taken, for samples or without."""
+    sizes = {"event_shape": (SIZE,), "latent_size": LATENT, "context_shape": CONTEXT, "hidden_units": (5,)}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    rng = np.random.default_rng([seed, 6])
+    x, y = np.ones([4, SIZE], np.float32), 3.0 * rng.normal(size=(4, CONTEXT)).astype(np.float32)
+    z = tf.constant(rng.normal(size=(3, 4, LATENT)), tf.float32)
+    alone = [model.target(x[[i]], y[[i]]).fisher_information(z[:, i : i + 1]) for i in range(4)]
+    together = model.target(x, y)
+    np.testing.assert_allclose(together.fisher_information(z), tf.concat(alone, axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(together.fisher_information(z[0]), tf.concat(alone, axis=1)[0], rtol=1e-4, atol=1e-5)
+    shuffled = model.target(x, y[::-1]).fisher_information(z)  # contexts of other events: the comparison sees them
+    assert np.max(np.abs(shuffled - tf.concat(alone, axis=1))) > 1e-3
+
+
 @pytest.mark.parametrize(
     "name", ["hvae", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "hvae")]
 )
