@@ -22,7 +22,7 @@ from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
 from hvae_tf.models.draws import Draws, Terms
 from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
-from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
+from hvae_tf.models.flow_layer import FlowLayer, LikelihoodLayer
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
 from hvae_tf.models.refinement import Refinement
@@ -94,7 +94,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         self.flow_layer = FlowLayer(self._make_flow(flow), dtype=self.dtype_policy, name="flow")
         self.estimator = ElboEstimator(kl, gradient, self.flow)
         self.likelihood.build(self.event_shape, self.variable_dtype)
-        self.likelihood_layer = ModuleLayer(self.likelihood, dtype=self.dtype_policy, name="likelihood")
+        self.likelihood_layer = LikelihoodLayer(self.likelihood, decoder, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))
         self._means = [keras.metrics.Mean(name=name, dtype=self.variable_dtype) for name in LOGGED]
         self._batch_counter = BatchCounter()

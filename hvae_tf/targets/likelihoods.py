@@ -30,7 +30,13 @@ class Likelihood(Configured, tf.Module, abc.ABC):
         super().__init__(name=type(self).__name__.lower())
 
     def build(self, event_shape: tuple[int, ...], dtype) -> None:
-        """Makes the likelihood's variables, for events of this shape; called once, by the model or the target."""
+        """Makes the likelihood's variables, for events of this shape, where they are not made yet.
+
+        The model calls it, and every target of the model again.
+
+        Raises:
+            ValueError: If there are variables already, for events of another shape.
+        """
 
     @abc.abstractmethod
     def check_outputs(self, num_outputs: int, num_channels: int) -> None:
@@ -140,8 +146,14 @@ class Normal(Likelihood):
         self.log_scale: tf.Variable | None = None
 
     def build(self, event_shape, dtype):
+        channels = tuple(event_shape[-1:])
+        if self.log_scale is not None and tuple(self.log_scale.shape) != channels:
+            raise ValueError(
+                f"this {self.name} likelihood is built already, for events of {self.log_scale.shape[0]} channels, and "
+                f"got events of {channels[0]}; make a likelihood for each model"
+            )
         if self.scale == "learned" and self.log_scale is None:
-            initial = np.broadcast_to(np.log(self.initial_scale), event_shape[-1:])
+            initial = np.broadcast_to(np.log(self.initial_scale), channels)
             self.log_scale = tf.Variable(initial.astype(tf.as_dtype(dtype).as_numpy_dtype), name="log_scale")
 
     def check_outputs(self, num_outputs, num_channels):

@@ -1,5 +1,7 @@
 """Events of any shape: rows of a table, sequences, images; and likelihoods with variables of their own."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -78,6 +80,22 @@ def test_a_learned_scale_is_trained_counted_saved_and_finds_the_noise(seed, tmp_
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.likelihood.log_scale, model.likelihood.log_scale)
     np.testing.assert_array_equal(loaded.elbo(x[:50]), model.elbo(x[:50]))
+
+
+def test_a_likelihood_with_variables_serves_one_decoder():
+    """Two models would train one noise scale; the second one's events need not even have its channels."""
+    learned = Normal("learned")
+    first = VAE(*networks((5, 1)), likelihood=learned)
+    with pytest.raises(ValueError, match="built already, for events of 1 channels, and got events of 6; make a lik"):
+        VAE(*networks((6,)), likelihood=learned)
+    with pytest.raises(ValueError, match="has variables, which another model trains with its own decoder; make a lik"):
+        VAE(*networks((5, 1)), likelihood=learned)
+    x = np.zeros([2, 5, 1], np.float32)
+    for again in (first, HVAE(first.encoder, first.decoder, 1, likelihood=learned), copy.deepcopy(first)):
+        assert again.elbo(x).shape == (2,)  # one model's targets, models with one decoder, copies
+    plain = Normal()
+    for _ in range(2):
+        VAE(*networks((5, 1), 2), likelihood=plain)  # nothing is shared where there are no variables
 
 
 @pytest.mark.parametrize(
