@@ -260,7 +260,9 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         return self.get_metrics_result()
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        # what is frozen is said only where something is: other configurations stay as they were
+        frozen = [name for name, layer in self._freezable().items() if not layer.trainable]
+        return ({"frozen": frozen} if frozen else {}) | {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -275,7 +277,19 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{name: _deserialized(value) for name, value in config.items()})
+        config = dict(config)
+        frozen = config.pop("frozen", [])
+        model = cls(**{name: _deserialized(value) for name, value in config.items()})
+        layers = model._freezable()
+        for name in frozen:
+            if layers[name] is not model:
+                layers[name].trainable = False
+        model._trainable = "model" not in frozen  # the setter would freeze all that is in it, which says so by itself
+        return model
+
+    def _freezable(self) -> dict[str, keras.layers.Layer]:
+        """What has a flag `trainable` of its own that no other configuration keeps; encoder and decoder keep theirs."""
+        return {"model": self, "flow": self.flow_layer, "likelihood": self.likelihood_layer}
 
 
 def _graph(method, *signature):
