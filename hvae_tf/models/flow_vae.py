@@ -21,7 +21,7 @@ from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
 from hvae_tf.models.draws import Draws, Terms
-from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
+from hvae_tf.models.events import check_encoder, check_penalties, fold_in, gaussian_spec, seed_pair
 from hvae_tf.models.flow_layer import FlowLayer, LikelihoodLayer
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
@@ -41,7 +41,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
     `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are used
     by conditional models only). `fit` and `evaluate` log, in nats per event, ``loss``, the negative bound (with the
-    networks' penalties), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the
+    penalties on the networks' weights), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the
     negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
     `hvae_tf.models.draws.Terms`. `predict` gives the mean of p(x|z) at the event under the flow of the centre of q0
     (with no noise): a reconstruction without noise.
@@ -85,6 +85,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
         self.context_spec = check_networks(encoder, decoder, self.latent_size)
+        check_penalties(encoder, decoder)
         check_scale(encoder)
         check_decoder(DecoderAt(decoder, None) if self.context_spec else decoder, self.likelihood, self.event_shape)
         self.num_samples = check_count("num_samples", num_samples)
@@ -230,9 +231,13 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         refuse_weights(sample_weight=sample_weight)
         bound, reconstruction, rate = self._batch_terms(self._cast_data(x, y), seed, training)
-        penalty = tf.add_n(
-            [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
-        )
+        penalties = [v.regularizer(v) for v in self.trainable_variables if v.regularizer]
+        if len(self.losses) > len(penalties):
+            raise ValueError(
+                "a layer calls add_loss, which is not supported: its loss would depend on how often the layer is run; "
+                "penalise weights (kernel_regularizer, bias_regularizer) instead"
+            )
+        penalty = tf.add_n([tf.zeros([], bound.dtype), *penalties])
         for mean, values in zip(self._means, (penalty - bound, reconstruction, rate), strict=True):
             mean.update_state(values)
         return penalty - tf.reduce_mean(bound)

@@ -207,6 +207,29 @@ def test_penalties_of_the_networks_join_the_loss(networks, images):
     assert penalty > 0.1
 
 
+class Penalised(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs))
+        return inputs
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_penalties_that_would_be_lost_are_refused(place, networks, images):
+    """A decoder runs many times in a step, and parts of a batch run apart."""
+
+    def wrapped(layer):
+        both = list(networks())
+        inputs = keras.Input(both[place].input_shape[1:])
+        both[place] = keras.Model(inputs, both[place](layer(inputs)))
+        return both
+
+    with pytest.raises(ValueError, match="has an activity_regularizer, which is not supported: penalise its weights"):
+        VAE(*wrapped(keras.layers.ActivityRegularization(l2=10.0)))
+    model = VAE(*wrapped(Penalised()))
+    with pytest.raises(ValueError, match="a layer calls add_loss, which is not supported"):
+        model.evaluate(images, verbose=0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
