@@ -41,8 +41,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
     `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are used
     by conditional models only). `fit` and `evaluate` log, in nats per event, ``loss``, the negative bound (with the
-    penalties on the networks' weights), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the
-    negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
+    penalties on the networks' weights), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the
+    rest of the negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
     `hvae_tf.models.draws.Terms`. `predict` gives the mean of p(x|z) at the event under the flow of the centre of q0
     (with no noise): a reconstruction without noise.
 
