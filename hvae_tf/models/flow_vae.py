@@ -228,9 +228,9 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
 
     def _step(self, data, seed, training):
         """Loss of a batch, a scalar; the metrics are updated."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        refuse_weights(sample_weight=sample_weight)
-        bound, reconstruction, rate = self._batch_terms(self._cast_data(x, y), seed, training)
+        refuse_weights(sample_weight=keras.utils.unpack_x_y_sample_weight(data)[2])
+        data = self._cast_data(*self._events_and_context(data))
+        bound, reconstruction, rate = self._batch_terms(data, seed, training)
         penalties = [v.regularizer(v) for v in self.trainable_variables if v.regularizer]
         if len(self.losses) > len(penalties):
             raise ValueError(
@@ -256,7 +256,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         return self.get_metrics_result()
 
     def predict_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = self._events_and_context(data)
         return self(x if self.context_spec is None or y is None else [x, y], training=False)
 
     def test_step(self, data):
