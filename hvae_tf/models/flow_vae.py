@@ -65,7 +65,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
             leaves z), ``"prior-sampled"`` (q0's entropy and what the flow knows; the default), ``"sampled"`` (none; the
             default with ``gradient="path"``). The mean is the same, see `hvae_tf.bounds.estimators`.
         gradient: ``"standard"``, or ``"path"``: log q0's own parameters are held ("sticking the landing").
-        **kwargs: `name` and `dtype`, as for `keras.Model`.
+        **kwargs: `name` and `dtype`, as for `keras.Model`. Under a policy of float64, Keras hands float32 to `fit`,
+            `evaluate` and `predict` unless ``keras.config.set_floatx("float64")`` was called first.
 
     Attributes:
         event_shape: Of one event.
@@ -82,6 +83,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         seed: int = 0, kl: str | None = None, gradient: str = "standard", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        self.autocast = False  # of a mixed policy Keras would round x before the likelihood sees it
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
         self.context_spec = check_networks(encoder, decoder, self.latent_size)

@@ -87,6 +87,14 @@ def compiled(networks, optimizer, **kwargs):
     return model
 
 
+def test_under_a_mixed_policy_the_events_are_not_rounded(networks, images):
+    """They are what the likelihood scores; float16 ends at 65504."""
+    model = VAE(*networks(dtype="float32", outputs_per_channel=2), likelihood="normal", dtype="mixed_float16")
+    x = (70_000.0 * (images + 0.1234)).astype(np.float32)
+    assert np.all(np.isfinite(model(x)))
+    np.testing.assert_array_equal(model(x), model._reconstruction(tf.constant(x)))
+
+
 @pytest.mark.slow
 def test_training_is_a_function_of_seed_and_step(networks, images):
     weights = []
