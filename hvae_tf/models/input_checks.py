@@ -132,7 +132,8 @@ def refuse_weights(**weights) -> None:
 def check_scale(encoder: keras.Model) -> None:
     """Runs an encoder on events of noise, to catch one that gives log variances.
 
-    Zeros are let through unless they are many: a trained encoder may underflow where it has seen no data.
+    An encoder that looks numbers up, as an embedding does, has no row for noise; it gets events of zeros. Deviations of
+    zero are let through unless they are many: a trained encoder may underflow where it has seen no data.
 
     Raises:
         ValueError: If a standard deviation, or an entry of a Cholesky factor's diagonal, is negative, or more than a
@@ -140,10 +141,14 @@ def check_scale(encoder: keras.Model) -> None:
     """
     if not tf.executing_eagerly():
         return
-    shape, *context = input_shapes(encoder)
-    noise = np.random.default_rng(0).normal(size=(64, *shape[1:])).astype(np.float32)
-    contexts = [np.zeros((64, *shape[1:]), np.float32) for shape in context]
-    scale = np.asarray(tf.cast(encoder([noise, *contexts] if contexts else noise, training=False)[1], tf.float32))
+    zeros = [np.zeros((64, *shape[1:]), np.float32) for shape in input_shapes(encoder)]
+    noise = [np.random.default_rng(0).normal(size=zeros[0].shape).astype(np.float32), *zeros[1:]]
+    whole = not keras.backend.is_float_dtype(encoder.inputs[0].dtype)
+    try:
+        outputs = _run(encoder, zeros if whole else noise)
+    except tf.errors.InvalidArgumentError:  # a layer inside makes whole numbers
+        outputs = _run(encoder, zeros)
+    scale = np.asarray(tf.cast(outputs[1], tf.float32))
     what = "standard deviations"
     if scale.ndim == 3:
         what, scale = "diagonals of Cholesky factors", np.diagonal(scale, axis1=1, axis2=2)
@@ -152,6 +157,10 @@ def check_scale(encoder: keras.Model) -> None:
             f"the encoder gives {what} from {scale.min():.3g} to {scale.max():.3g}; expected positive numbers: of a "
             "log variance v give keras.ops.exp(0.5 * v), or let the layer end in hvae_tf.positive_softplus"
         )
+
+
+def _run(network, inputs):
+    return network(inputs if len(inputs) > 1 else inputs[0], training=False)
 
 
 def _arguments(method, model, args, kwargs) -> dict:
