@@ -16,7 +16,7 @@ import tensorflow as tf
 from hvae_tf.bounds.estimators import ElboEstimator
 from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import standard_normal
-from hvae_tf.flows.flow import IdentityFlow
+from hvae_tf.flows.flow import Flow, IdentityFlow
 from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
@@ -78,6 +78,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         ValueError: If networks, latent sizes, flow and likelihood do not fit together, or an argument is out of range.
     """
 
+    _flow_kind: type[Flow] = Flow  # of a subclass that is named after a flow: that one
+
     def __init__(
         self, encoder, decoder, flow=None, *, num_samples: int = 1, likelihood: str | Likelihood = "bernoulli",
         seed: int = 0, kl: str | None = None, gradient: str = "standard", **kwargs,
@@ -130,6 +132,11 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
             found = getattr(flow, name, wanted)
             if found != wanted:
                 raise ValueError(f"the flow has {name} {found}; this model needs {wanted}: build the flow with that")
+        if isinstance(flow, Flow) and not isinstance(flow, self._flow_kind):  # what is no flow, its layer refuses
+            raise ValueError(
+                f"{type(self).__name__} got the flow {type(flow).__name__}; expected {self._flow_kind.__name__}: "
+                "FlowVAE takes any flow"
+            )
         return flow
 
     # -- Keras --------------------------------------------------------------------------------------------------------
