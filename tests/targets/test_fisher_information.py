@@ -27,7 +27,13 @@ def small_decoder(outputs, event=(3, 2)):
 
 @pytest.mark.parametrize(
     ("likelihood", "outputs"),
-    [(Bernoulli, 2), (Normal, 4), (lambda: Normal("learned", [0.5, 2.0]), 2), (Categorical, 6)],
+    [
+        (Bernoulli, 2),
+        (Normal, 4),
+        (lambda: Normal("learned", [0.5, 2.0]), 2),
+        (lambda: Normal([0.5, 2.0]), 2),
+        (Categorical, 6),
+    ],
 )
 def test_a_decoders_information_is_the_curvature_of_the_divergence(likelihood, outputs):
     """KL(p(x|z) || p(x|z + d)) = 1/2 d^T G d + ..., the prior's precision beside it."""
