@@ -78,7 +78,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         ValueError: If networks, latent sizes, flow and likelihood do not fit together, or an argument is out of range.
     """
 
-    _flow_kind: type[Flow] = Flow  # of a subclass that is named after a flow: that one
+    _flow_kind: Any = Flow  # of a subclass that is named after a flow: that one
 
     def __init__(
         self, encoder, decoder, flow=None, *, num_samples: int = 1, likelihood: str | Likelihood = "bernoulli",

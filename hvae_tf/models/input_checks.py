@@ -8,6 +8,7 @@ import functools
 import inspect
 import itertools
 import types
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ class InputChecks(ModelParts):
     def predict(self, *args, **kwargs):
         return self._checked(super().predict, _arguments(keras.Model.predict, self, args, kwargs))
 
-    def _events_and_context(self, data) -> tuple:
+    def _events_and_context(self, data) -> tuple[Any, Any]:
         """(x, y) of what Keras is given or a pipeline yields; a conditional model may get both as one input, a pair."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         if self.context_spec is not None and y is None and isinstance(x, (tuple, list)) and len(x) == 2:
@@ -142,7 +143,7 @@ def check_scale(encoder: keras.Model) -> None:
     if not tf.executing_eagerly():
         return
     zeros = [np.zeros((64, *shape[1:]), np.float32) for shape in input_shapes(encoder)]
-    noise = [np.random.default_rng(0).normal(size=zeros[0].shape).astype(np.float32), *zeros[1:]]
+    noise = [np.asarray(np.random.default_rng(0).normal(size=zeros[0].shape), np.float32), *zeros[1:]]
     whole = not keras.backend.is_float_dtype(encoder.inputs[0].dtype)
     try:
         outputs = _run(encoder, zeros if whole else noise)
