@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.bounds.importance import Estimate
+from hvae_tf.bounds.interpolation import interpolated, smoothed
 from hvae_tf.bounds.jackknife import jackknife
 from hvae_tf.checks import check_count
 from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
@@ -194,13 +195,13 @@ def tune_step_sizes(
             log_steps += tf.reduce_mean(move.acceptance, axis=0) - target_acceptance
             return i + 1, move.state, log_steps, found.write(stop, log_steps)
 
-        found = tf.TensorArray(b.dtype, num_stops, element_shape=z.shape[1:-1], clear_after_read=False)
+        found = _written(num_stops, log_steps)
         total = warm_up + num_stops
         state = initial_chains(bridge.evaluate, z)
         *_, found = tf.while_loop(
             lambda i, *_: i < total, body, (tf.constant(0), state, log_steps, found), parallel_iterations=1
         )
-        return tf.stop_gradient(tf.exp(_interpolated(_smoothed(found.stack()), num_moves)))
+        return tf.stop_gradient(tf.exp(interpolated(smoothed(found.stack()[:num_stops]), num_moves)))
 
     return _in_graph(run)
 
@@ -241,14 +242,20 @@ def _anneal(bridge, z, seed, b, step_sizes, num_leapfrog_steps):
         return t + 1, move.state, log_weights, acceptance
 
     log_weights = increments[0] * state.evaluation.log_ratio
-    acceptance = tf.TensorArray(b.dtype, num_moves, element_shape=log_weights.shape[1:])
+    acceptance = _written(num_moves, tf.zeros_like(log_weights[0]))
     _, _, log_weights, acceptance = tf.while_loop(
         lambda t, *_: t < num_moves,
         body,
         (tf.constant(0), state, log_weights, acceptance),
         parallel_iterations=1,
     )
-    return tf.stop_gradient(log_weights), acceptance.stack()
+    return tf.stop_gradient(log_weights), acceptance.stack()[:num_moves]
+
+
+def _written(count, first):
+    """An array to write `count` tensors like `first` into; its first entry stands, for none at all has no shape."""
+    array = tf.TensorArray(first.dtype, tf.maximum(count, 1), element_shape=first.shape, clear_after_read=False)
+    return array.write(0, first)
 
 
 def _increments(b):
@@ -274,23 +281,6 @@ def _draw(start, num_chains, seed):
     shape = tf.concat([[num_chains], tf.shape(scale)], 0)
     noise = tf.random.stateless_normal(shape, seed, dtype=scale.dtype)
     return tf.stop_gradient(start.sample(tf.ensure_shape(noise, [_static(num_chains), *scale.shape])))
-
-
-def _smoothed(values):
-    """``[P, ...]`` with a quarter of each neighbour."""
-    index, last = tf.range(tf.shape(values)[0]), tf.shape(values)[0] - 1
-    before, after = (tf.gather(values, tf.clip_by_value(index + shift, 0, last)) for shift in (-1, 1))
-    return 0.25 * before + 0.5 * values + 0.25 * after
-
-
-def _interpolated(values, count):
-    """``[P, ...]`` to ``[count, ...]``, linearly, ends to ends."""
-    last = tf.shape(values)[0] - 1
-    position = tf.cast(tf.range(count), values.dtype) * tf.cast(last, values.dtype)
-    position /= tf.cast(tf.maximum(count - 1, 1), values.dtype)
-    lower = tf.minimum(tf.cast(position, tf.int32), tf.maximum(last - 1, 0))
-    share = (position - tf.cast(lower, values.dtype))[(..., *[None] * (values.shape.rank - 1))]
-    return (1.0 - share) * tf.gather(values, lower) + share * tf.gather(values, tf.minimum(lower + 1, last))
 
 
 # -- arguments and results --------------------------------------------------------------------------------------------

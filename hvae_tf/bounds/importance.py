@@ -35,10 +35,13 @@ class Estimate(NamedTuple):
 class LogMeanExp(NamedTuple):
     """A running log-mean-exp with its second moment: three numbers per example whatever the number of samples.
 
+    Sums are kept in float64, for the error is a difference of their logarithms: of weights near exp(-1e5), whose
+    logarithms float32 tells apart by 0.008, nothing would be left of it.
+
     Attributes:
-        log_sum: ``[...]``, log sum_s w_s.
-        log_sum_squares: ``[...]``, log sum_s w_s^2.
-        count: Number of samples seen, a scalar.
+        log_sum: ``[...]``, log sum_s w_s, in float64.
+        log_sum_squares: ``[...]``, log sum_s w_s^2, in float64.
+        count: Number of samples seen, a scalar of the weights' type, which is that of the estimate.
 
     Example:
         >>> halves = tf.math.log([1.0, 3.0]), tf.math.log([2.0, 2.0])
@@ -53,9 +56,11 @@ class LogMeanExp(NamedTuple):
     @classmethod
     def of(cls, log_weights: tf.Tensor) -> "LogMeanExp":
         """From log weights ``[S, ...]``."""
+        log_weights = tf.convert_to_tensor(log_weights)
+        precise = tf.cast(log_weights, tf.float64)
         return cls(
-            tf.reduce_logsumexp(log_weights, axis=0),
-            tf.reduce_logsumexp(2.0 * log_weights, axis=0),
+            tf.reduce_logsumexp(precise, axis=0),
+            tf.reduce_logsumexp(2.0 * precise, axis=0),
             tf.cast(tf.shape(log_weights)[0], log_weights.dtype),
         )
 
@@ -74,12 +79,14 @@ class LogMeanExp(NamedTuple):
 
     def estimate(self) -> Estimate:
         """The estimate so far; its standard error is NaN for a single sample."""
-        log_count = tf.math.log(self.count)
+        count = tf.cast(self.count, tf.float64)
+        log_count = tf.math.log(count)
         # var(w)/mean(w)^2 = S sum w^2 / (sum w)^2 - 1, with S/(S-1) for the unbiased variance
         relative = tf.exp(self.log_sum_squares - 2.0 * self.log_sum + log_count) - 1.0
-        variance = tf.maximum(relative, 0.0) / (self.count - 1.0)
+        variance = tf.maximum(relative, 0.0) / (count - 1.0)
         effective = tf.exp(2.0 * self.log_sum - self.log_sum_squares)
-        return Estimate(self.log_sum - log_count, tf.sqrt(variance), effective)
+        found = self.log_sum - log_count, tf.sqrt(variance), effective
+        return Estimate(*(tf.cast(tensor, self.count.dtype) for tensor in found))
 
 
 def _log_add_exp(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -17,6 +17,8 @@ def jackknife(log_weights: tf.Tensor) -> Estimate:
     Returns:
         `Estimate` of ``[...]``; the standard error is NaN for C = 1.
     """
+    given = tf.convert_to_tensor(log_weights)
+    log_weights = tf.cast(given, tf.float64)  # see `LogMeanExp`
     count = tf.cast(tf.shape(log_weights)[0], log_weights.dtype)
     log_sum = tf.reduce_logsumexp(log_weights, axis=0)
     # log(sum - w_c): without the greatest weight by a sum of its own, else all digits would be lost in it
@@ -26,5 +28,5 @@ def jackknife(log_weights: tf.Tensor) -> Estimate:
     share = tf.where(others, tf.exp(log_weights - log_sum), 0.0)  # at most a half
     left = tf.where(others, log_sum + tf.math.log1p(-share), without_greatest) - tf.math.log(count - 1.0)
     spread = tf.reduce_sum(tf.square(left - tf.reduce_mean(left, axis=0)), axis=0)
-    estimate = LogMeanExp.of(log_weights).estimate()
-    return estimate._replace(standard_error=tf.sqrt((count - 1.0) / count * spread))
+    error = tf.cast(tf.sqrt((count - 1.0) / count * spread), given.dtype)
+    return LogMeanExp.of(given).estimate()._replace(standard_error=error)

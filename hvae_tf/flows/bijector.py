@@ -90,6 +90,11 @@ class BijectorFlow(Flow):
 
     def transform(self, target, z, noise=(), q0=None, context=None):
         self.check_target(target)
+        if self.amortised and context is None:
+            raise ValueError(
+                f"the bijectors were given no context; pass context [..., {2 * self.event_size}] to transform, or "
+                "build BijectorFlow(amortised=False)"
+            )
         given = {"conditional_input": context} if self.amortised else {}
         # a bijector remembers what it made of a tensor, and would give it again after its variables have changed
         z = tf.identity(z)

@@ -39,6 +39,11 @@ def split(data, batch_size: int) -> Iterator:
         yield tf.nest.map_structure(lambda array, rows=rows: tf.convert_to_tensor(array[rows]), data)
 
 
+def without_column(y, spec: tf.TensorSpec):
+    """Contexts that are numbers ``[B]``, of which Keras makes columns ``[B, 1]``, as they were."""
+    return y[..., 0] if len(y.shape) == spec.shape.rank + 1 and y.shape[-1] == 1 else y
+
+
 class DecoderAt:
     """A decoder of (z, y) with y held: a map of z, as a target takes it.
 
@@ -108,10 +113,7 @@ class Conditioning(ModelParts):
             ValueError: If a conditional model gets none, or another model gets one, or it is of another shape, or
                 holds numbers that are not finite; one line.
         """
-        if (y is None) != (self.context_spec is None):
-            given, wanted = ("no context", "give y") if y is None else ("a context", "leave y out")
-            takes = "one" if y is None else "none: its networks have one input"
-            raise ValueError(f"{name} is {given}, but the model takes {takes}; {wanted}")
+        self._check_whether(y, name)
         if self.context_spec is None:
             return
         y = np.asarray(y)
@@ -120,6 +122,13 @@ class Conditioning(ModelParts):
             raise ValueError(f"{name} has shape {y.shape}; expected [{', '.join(expected)}], a context for each event")
         if y.dtype.kind not in "fiub" or not np.all(np.isfinite(y)):
             raise ValueError(f"{name} holds values that are no finite numbers; expected real numbers")
+
+    def _check_whether(self, y, name="y"):
+        """Raises ValueError unless there is a context where the model takes one, and none where it does not."""
+        if (y is None) != (self.context_spec is None):
+            given, wanted = ("no context", "give y") if y is None else ("a context", "leave y out")
+            takes = "one" if y is None else "none: its networks have one input"
+            raise ValueError(f"{name} is {given}, but the model takes {takes}; {wanted}")
 
     def _context(self, y, count: int) -> tuple[np.ndarray, ...]:
         """``()``, or the contexts ``[count, *context_shape]``; one context alone stands for all."""
@@ -146,9 +155,9 @@ class Conditioning(ModelParts):
             return x
         if y is None:
             raise ValueError("the model is conditional and got no y; give fit and evaluate (x, y), and predict [x, y]")
-        y = tf.convert_to_tensor(y)
-        if y.shape.rank == self.context_spec.shape.rank + 1 and y.shape[-1] == 1:
-            y = y[..., 0]  # Keras makes columns of numbers
+        y = without_column(tf.convert_to_tensor(y), self.context_spec)
+        if not (y.dtype.is_floating or y.dtype.is_integer or y.dtype.is_bool):
+            raise ValueError(f"y is of dtype {y.dtype.name}; expected real numbers")
         if not y.shape.is_compatible_with(self.context_spec.shape):
             raise ValueError(f"y has shape {y.shape}; expected [B, *{tuple(self.context_spec.shape[1:])}]")
         return Conditioned(x, tf.cast(tf.ensure_shape(y, self.context_spec.shape), self.context_spec.dtype))

@@ -49,14 +49,23 @@ class Draws(Conditioning):
             x: ``[B, *event_shape]``.
             y: ``[B, *context_shape]``, for a conditional model.
             training: Whether the encoder is in training mode.
+
+        Raises:
+            ValueError: If y is missing, or given to a model that takes none.
         """
+        self._check_whether(y)
         inputs = x if y is None else [tf.convert_to_tensor(x), tf.convert_to_tensor(y)]
         outputs = self.encoder(inputs, training=training)
         mean, scale = (tf.cast(tensor, self.variable_dtype) for tensor in outputs)
         return gaussian(mean, scale if scale.shape.rank == 2 else tf.linalg.band_part(scale, -1, 0))
 
     def target(self, x, y=None) -> DecoderTarget:
-        """Log p(x, z) of these events ``[B, *event_shape]``, given y, as a function of z ``[..., B, l]``."""
+        """Log p(x, z) of these events ``[B, *event_shape]``, given y, as a function of z ``[..., B, l]``.
+
+        Raises:
+            ValueError: If y is missing, or given to a model that takes none.
+        """
+        self._check_whether(y)
         return DecoderTarget(self._decoder_at(y), x, self.likelihood, self.prior)
 
     def _decoder_at(self, y):

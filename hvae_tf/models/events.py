@@ -90,6 +90,22 @@ def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
     return input_shape[1:], mean[-1]
 
 
+def check_penalties(*networks: keras.Model) -> None:
+    """The penalties of a network are those of its weights: others depend on how often, and on what, a layer is run.
+
+    Raises:
+        ValueError: If a layer has an activity regularizer.
+    """
+    for network in networks:
+        layers = network._flatten_layers() if isinstance(network, keras.layers.Layer) else ()
+        for layer in layers:
+            if getattr(layer, "activity_regularizer", None) is not None:
+                raise ValueError(
+                    f"the layer {layer.name!r} has an activity_regularizer, which is not supported: penalise its "
+                    "weights (kernel_regularizer, bias_regularizer) instead"
+                )
+
+
 def gaussian_spec(encoder, dtype) -> Gaussian:
     """What q0 of this encoder looks like to a graph: a Gaussian of tensor specs for batches of any size."""
     return gaussian(*(tf.TensorSpec([None, *shape[1:]], dtype) for shape in encoder.output_shape))

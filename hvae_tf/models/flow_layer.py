@@ -5,11 +5,14 @@ Keras sees no `tf.Variable` of a `tf.Module`: such variables would be neither tr
 sublayers. What a flow uses and Keras cannot be shown is refused.
 """
 
+import weakref
+
 import keras
 import tensorflow as tf
 
 from hvae_tf.densities import DiagonalGaussian
 from hvae_tf.flows.flow import Flow
+from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget
 
 
@@ -80,6 +83,35 @@ class FlowLayer(ModuleLayer):
                 f"{type(flow).__name__} uses variables that it does not hold ({', '.join(unseen)}), so they could be "
                 "neither trained nor saved; make them, or the module or layer they are in, attributes of the flow"
             )
+
+
+class LikelihoodLayer(ModuleLayer):
+    """Owns the variables of a `Likelihood`, which say what one decoder's outputs mean.
+
+    Args:
+        likelihood: The likelihood, built.
+        decoder: The decoder, a Keras model.
+        **kwargs: See `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If the likelihood has variables and serves another decoder, one with none of this one's weights.
+    """
+
+    def __init__(self, likelihood: Likelihood, decoder: keras.Model, **kwargs):
+        super().__init__(likelihood, **kwargs)
+        served = getattr(likelihood, "_served", lambda: decoder)()
+        if self.weights and not _share_weights(served, decoder):
+            raise ValueError(
+                f"this {likelihood.name} likelihood has variables, which another model trains with its own decoder; "
+                "make a likelihood for each model"
+            )
+        likelihood._served = weakref.ref(decoder)  # weakly: what a module holds, it owns
+
+
+def _share_weights(served: keras.Model | None, decoder: keras.Model) -> bool:
+    """Whether the two, of which the first may be gone, are one network or have one in common."""
+    known = set() if served is None else {id(weight) for weight in served.weights}
+    return served is decoder or any(id(weight) in known for weight in decoder.weights)
 
 
 def _parts(variable) -> tuple:

@@ -16,13 +16,13 @@ import tensorflow as tf
 from hvae_tf.bounds.estimators import ElboEstimator
 from hvae_tf.checks import check_count, check_seed
 from hvae_tf.densities import standard_normal
-from hvae_tf.flows.flow import IdentityFlow
+from hvae_tf.flows.flow import Flow, IdentityFlow
 from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
 from hvae_tf.models.draws import Draws, Terms
-from hvae_tf.models.events import check_encoder, fold_in, gaussian_spec, seed_pair
-from hvae_tf.models.flow_layer import FlowLayer, ModuleLayer
+from hvae_tf.models.events import check_encoder, check_penalties, fold_in, gaussian_spec, seed_pair
+from hvae_tf.models.flow_layer import FlowLayer, LikelihoodLayer
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
 from hvae_tf.models.refinement import Refinement
@@ -41,8 +41,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
     An event is one example: a row ``[C]``, a sequence ``[T, C]``, an image ``[H, W, C]``. `fit`, `evaluate` and
     `predict` take batches of events ``[B, *event_shape]``, or tuples of which the first is the events (labels are used
     by conditional models only). `fit` and `evaluate` log, in nats per event, ``loss``, the negative bound (with the
-    networks' penalties), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the rest of the
-    negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
+    penalties on the networks' weights), and its parts ``reconstruction``, the mean of -log p(x|z_K), and ``rate``, the
+    rest of the negative ELBO: with no flow KL(q0(z|x) || p(z)), with one the divergence of all that it draws, see
     `hvae_tf.models.draws.Terms`. `predict` gives the mean of p(x|z) at the event under the flow of the centre of q0
     (with no noise): a reconstruction without noise.
 
@@ -65,7 +65,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
             leaves z), ``"prior-sampled"`` (q0's entropy and what the flow knows; the default), ``"sampled"`` (none; the
             default with ``gradient="path"``). The mean is the same, see `hvae_tf.bounds.estimators`.
         gradient: ``"standard"``, or ``"path"``: log q0's own parameters are held ("sticking the landing").
-        **kwargs: `name` and `dtype`, as for `keras.Model`.
+        **kwargs: `name` and `dtype`, as for `keras.Model`. Under a policy of float64, Keras hands float32 to `fit`,
+            `evaluate` and `predict` unless ``keras.config.set_floatx("float64")`` was called first.
 
     Attributes:
         event_shape: Of one event.
@@ -77,14 +78,18 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         ValueError: If networks, latent sizes, flow and likelihood do not fit together, or an argument is out of range.
     """
 
+    _flow_kind: Any = Flow  # of a subclass that is named after a flow: that one
+
     def __init__(
         self, encoder, decoder, flow=None, *, num_samples: int = 1, likelihood: str | Likelihood = "bernoulli",
         seed: int = 0, kl: str | None = None, gradient: str = "standard", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        self.autocast = False  # of a mixed policy Keras would round x before the likelihood sees it
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)
         self.context_spec = check_networks(encoder, decoder, self.latent_size)
+        check_penalties(encoder, decoder)
         check_scale(encoder)
         check_decoder(DecoderAt(decoder, None) if self.context_spec else decoder, self.likelihood, self.event_shape)
         self.num_samples = check_count("num_samples", num_samples)
@@ -94,7 +99,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         self.flow_layer = FlowLayer(self._make_flow(flow), dtype=self.dtype_policy, name="flow")
         self.estimator = ElboEstimator(kl, gradient, self.flow)
         self.likelihood.build(self.event_shape, self.variable_dtype)
-        self.likelihood_layer = ModuleLayer(self.likelihood, dtype=self.dtype_policy, name="likelihood")
+        self.likelihood_layer = LikelihoodLayer(self.likelihood, decoder, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))
         self._means = [keras.metrics.Mean(name=name, dtype=self.variable_dtype) for name in LOGGED]
         self._batch_counter = BatchCounter()
@@ -127,6 +132,11 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
             found = getattr(flow, name, wanted)
             if found != wanted:
                 raise ValueError(f"the flow has {name} {found}; this model needs {wanted}: build the flow with that")
+        if isinstance(flow, Flow) and not isinstance(flow, self._flow_kind):  # what is no flow, its layer refuses
+            raise ValueError(
+                f"{type(self).__name__} got the flow {type(flow).__name__}; expected {self._flow_kind.__name__}: "
+                "FlowVAE takes any flow"
+            )
         return flow
 
     # -- Keras --------------------------------------------------------------------------------------------------------
@@ -227,12 +237,16 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
 
     def _step(self, data, seed, training):
         """Loss of a batch, a scalar; the metrics are updated."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        refuse_weights(sample_weight=sample_weight)
-        bound, reconstruction, rate = self._batch_terms(self._cast_data(x, y), seed, training)
-        penalty = tf.add_n(
-            [tf.zeros([], bound.dtype), *(v.regularizer(v) for v in self.trainable_variables if v.regularizer)]
-        )
+        refuse_weights(sample_weight=keras.utils.unpack_x_y_sample_weight(data)[2])
+        data = self._cast_data(*self._events_and_context(data))
+        bound, reconstruction, rate = self._batch_terms(data, seed, training)
+        penalties = [v.regularizer(v) for v in self.trainable_variables if v.regularizer]
+        if len(self.losses) > len(penalties):
+            raise ValueError(
+                "a layer calls add_loss, which is not supported: its loss would depend on how often the layer is run; "
+                "penalise weights (kernel_regularizer, bias_regularizer) instead"
+            )
+        penalty = tf.add_n([tf.zeros([], bound.dtype), *penalties])
         for mean, values in zip(self._means, (penalty - bound, reconstruction, rate), strict=True):
             mean.update_state(values)
         return penalty - tf.reduce_mean(bound)
@@ -251,7 +265,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         return self.get_metrics_result()
 
     def predict_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = self._events_and_context(data)
         return self(x if self.context_spec is None or y is None else [x, y], training=False)
 
     def test_step(self, data):
@@ -260,7 +274,9 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         return self.get_metrics_result()
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        # what is frozen is said only where something is: other configurations stay as they were
+        frozen = [name for name, layer in self._freezable().items() if not layer.trainable]
+        return ({"frozen": frozen} if frozen else {}) | {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -275,7 +291,19 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{name: _deserialized(value) for name, value in config.items()})
+        config = dict(config)
+        frozen = config.pop("frozen", [])
+        model = cls(**{name: _deserialized(value) for name, value in config.items()})
+        layers = model._freezable()
+        for name in frozen:
+            if layers[name] is not model:
+                layers[name].trainable = False
+        model._trainable = "model" not in frozen  # the setter would freeze all that is in it, which says so by itself
+        return model
+
+    def _freezable(self) -> dict[str, keras.layers.Layer]:
+        """What has a flag `trainable` of its own that no other configuration keeps; encoder and decoder keep theirs."""
+        return {"model": self, "flow": self.flow_layer, "likelihood": self.likelihood_layer}
 
 
 def _graph(method, *signature):

@@ -110,7 +110,10 @@ class HMCVAE(FlowVAE):
                 raise ValueError(f"{name} is {value!r}; expected {expected}")
 
     def _trained_step_size(self):
-        return float(self.step_size.value)
+        """eps, where training has moved chains with it; a new optimiser counts batches anew."""
+        initial = tf.cast(self.initial_step_size, self.step_size.dtype)
+        moved = int(self.batches_seen.value) > self.warm_up_steps or bool(self.step_size.value != initial)
+        return float(self.step_size.value) if moved else None
 
     # -- a training step ----------------------------------------------------------------------------------------------
 

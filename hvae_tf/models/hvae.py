@@ -43,6 +43,8 @@ class HVAE(FlowVAE):
         (4,)
     """
 
+    _flow_kind = HamiltonianFlow
+
     def __init__(
         self, encoder, decoder, num_leapfrog_steps=None, tempering=None, *, flow=None, num_samples=1,
         likelihood="bernoulli", seed=0, kl=None, gradient="standard", name=None, dtype=None, **flow_options,

@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from hvae_tf.flows.chain import StochasticFlow
 from hvae_tf.flows.hvi import HVIFlow
 from hvae_tf.models.flow_vae import FlowVAE
 
@@ -41,6 +42,8 @@ class HVI(FlowVAE):
         >>> model.flow.num_leapfrog_steps
         2
     """
+
+    _flow_kind = StochasticFlow
 
     def __init__(
         self, encoder, decoder, num_transitions=None, num_leapfrog_steps=None, *, flow=None, num_samples=1,

@@ -8,11 +8,13 @@ import functools
 import inspect
 import itertools
 import types
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from hvae_tf.models.conditioning import without_column
 from hvae_tf.models.events import ModelParts, input_shapes
 
 
@@ -44,10 +46,9 @@ class InputChecks(ModelParts):
             refuse_weights(sample_weight=sample_weight)
             if isinstance(x, tf.data.Dataset):  # it comes first after an epoch, which a wrong one would cost
                 for element in x.take(1):
-                    self.check_input(_events_of(element), "validation_data")
+                    self._check_batch(*self._events_and_context(element), "validation_data")
             elif _is_array(x):
-                self.check_input(x, "validation_data")
-                self._check_labels(x, y, "y of validation_data")
+                self._check_batch(x, y, "validation_data")
         return self._checked(super().fit, given)
 
     @functools.wraps(keras.Model.evaluate)
@@ -60,10 +61,19 @@ class InputChecks(ModelParts):
     def predict(self, *args, **kwargs):
         return self._checked(super().predict, _arguments(keras.Model.predict, self, args, kwargs))
 
-    def _check_labels(self, x, y, name="y"):
-        """Those of a conditional model; to another they do not matter."""
+    def _events_and_context(self, data) -> tuple[Any, Any]:
+        """(x, y) of what Keras is given or a pipeline yields; a conditional model may get both as one input, a pair."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if self.context_spec is not None and y is None and isinstance(x, (tuple, list)) and len(x) == 2:
+            x, y = x
+        return x, y
+
+    def _check_batch(self, x, y, name="x"):
+        """Events, and the contexts of a conditional model; what another is given as y does not matter."""
+        self.check_input(x, name)
         if self.context_spec is not None:
-            self.check_context(y, len(x), name)
+            y = y if y is None else without_column(np.asarray(y), self.context_spec)
+            self.check_context(y, len(x), "y" if name == "x" else f"y of {name}")
 
     def _checked(self, method, given: dict):
         """Calls a method of Keras; its data are checked before, or when the first batch comes."""
@@ -71,22 +81,44 @@ class InputChecks(ModelParts):
         errors: list[ValueError] = []
         x = given.get("x")
         if isinstance(x, tf.data.Dataset):
-            given["x"] = _watched(x, self.check_input, errors)
+            given["x"] = self._watched(x, errors)
         elif isinstance(x, types.GeneratorType):
-            first = next(x)
-            self.check_input(_events_of(first))
+            first = next(x, None)
+            if first is None:
+                raise ValueError("x is a generator that yields nothing; expected batches of events")
+            self._check_batch(*self._events_and_context(first))
             given["x"] = _joined(first, x)
         elif isinstance(x, keras.utils.PyDataset):
-            self.check_input(_events_of(x[0]))
-        elif _is_array(x):
-            self.check_input(x)
-            self._check_labels(x, given.get("y"))
+            self._check_batch(*self._events_and_context(x[0]))
+        else:
+            x, y = self._events_and_context((x, given.get("y")))
+            if _is_array(x):
+                self._check_batch(x, y)
         try:
             return method(**given)
         except tf.errors.OpError:
             if errors:
                 raise errors[0] from None
             raise
+
+    def _watched(self, dataset: tf.data.Dataset, errors: list) -> tf.data.Dataset:
+        """The same batches; the first is checked when it passes, and an error kept: TensorFlow's own is many lines."""
+
+        def check_first(x, y=None):
+            try:
+                self._check_batch(x, y)
+            except ValueError as error:
+                errors.append(error)
+                raise
+            return np.True_
+
+        def look(index, element):
+            x, y = self._events_and_context(element)
+            tensors = [x] if y is None or self.context_spec is None else [x, y]
+            tf.cond(index == 0, lambda: tf.numpy_function(check_first, tensors, tf.bool), lambda: True)
+            return element
+
+        return dataset.enumerate().map(look)
 
 
 def refuse_weights(**weights) -> None:
@@ -101,7 +133,8 @@ def refuse_weights(**weights) -> None:
 def check_scale(encoder: keras.Model) -> None:
     """Runs an encoder on events of noise, to catch one that gives log variances.
 
-    Zeros are let through unless they are many: a trained encoder may underflow where it has seen no data.
+    An encoder that looks numbers up, as an embedding does, has no row for noise; it gets events of zeros. Deviations of
+    zero are let through unless they are many: a trained encoder may underflow where it has seen no data.
 
     Raises:
         ValueError: If a standard deviation, or an entry of a Cholesky factor's diagonal, is negative, or more than a
@@ -109,10 +142,14 @@ def check_scale(encoder: keras.Model) -> None:
     """
     if not tf.executing_eagerly():
         return
-    shape, *context = input_shapes(encoder)
-    noise = np.random.default_rng(0).normal(size=(64, *shape[1:])).astype(np.float32)
-    contexts = [np.zeros((64, *shape[1:]), np.float32) for shape in context]
-    scale = np.asarray(tf.cast(encoder([noise, *contexts] if contexts else noise, training=False)[1], tf.float32))
+    zeros = [np.zeros((64, *shape[1:]), np.float32) for shape in input_shapes(encoder)]
+    noise = [np.asarray(np.random.default_rng(0).normal(size=zeros[0].shape), np.float32), *zeros[1:]]
+    whole = not keras.backend.is_float_dtype(encoder.inputs[0].dtype)
+    try:
+        outputs = _run(encoder, zeros if whole else noise)
+    except tf.errors.InvalidArgumentError:  # a layer inside makes whole numbers
+        outputs = _run(encoder, zeros)
+    scale = np.asarray(tf.cast(outputs[1], tf.float32))
     what = "standard deviations"
     if scale.ndim == 3:
         what, scale = "diagonals of Cholesky factors", np.diagonal(scale, axis1=1, axis2=2)
@@ -121,6 +158,10 @@ def check_scale(encoder: keras.Model) -> None:
             f"the encoder gives {what} from {scale.min():.3g} to {scale.max():.3g}; expected positive numbers: of a "
             "log variance v give keras.ops.exp(0.5 * v), or let the layer end in hvae_tf.positive_softplus"
         )
+
+
+def _run(network, inputs):
+    return network(inputs if len(inputs) > 1 else inputs[0], training=False)
 
 
 def _arguments(method, model, args, kwargs) -> dict:
@@ -133,30 +174,6 @@ def _is_array(x) -> bool:
     return isinstance(x, (np.ndarray, tf.Tensor, tf.Variable)) or hasattr(x, "__array__")
 
 
-def _events_of(element):
-    """The events of what a pipeline yields."""
-    return keras.utils.unpack_x_y_sample_weight(element)[0]
-
-
 def _joined(first, rest):
     """A generator again, which Keras wants."""
     yield from itertools.chain([first], rest)
-
-
-def _watched(dataset: tf.data.Dataset, check, errors: list) -> tf.data.Dataset:
-    """The same batches; the first is checked when it passes, and an error kept, TensorFlow's own being many lines."""
-
-    def check_first(x):
-        try:
-            check(x)
-        except ValueError as error:
-            errors.append(error)
-            raise
-        return np.True_
-
-    def look(index, element):
-        x = _events_of(element)
-        tf.cond(index == 0, lambda: tf.numpy_function(check_first, [x], tf.bool), lambda: True)
-        return element
-
-    return dataset.enumerate().map(look)

@@ -66,7 +66,7 @@ class Refinement(ModelParts):
             `Refined`.
 
         Raises:
-            ValueError: If x or z_0 is not of the model's shape, or a number is out of range.
+            ValueError: If x or z_0 is not of the model's shape, z_0 is not finite, or a number is out of range.
         """
         data = self._data(x, y)
         num_events = len(parts(data)[0])
@@ -81,6 +81,8 @@ class Refinement(ModelParts):
         if z_0.ndim != 3 or not len(z_0) or z_0.shape[1:] != (num_events, self.latent_size):
             expected = f"[S, {num_events}, {self.latent_size}], S for each event"
             raise ValueError(f"z_0 has shape {z_0.shape}; expected {expected}")
+        if not np.all(np.isfinite(z_0)):
+            raise ValueError("z_0 holds values that are no finite numbers; expected where chains can start")
         if step_size is None:
             step_size = self._trained_step_size()
         elif not (np.ndim(step_size) == 0 and np.isfinite(step_size) and step_size > 0):

@@ -37,6 +37,8 @@ class UHA(FlowVAE):
         ValueError: See `FlowVAE` and `AnnealedFlow`.
     """
 
+    _flow_kind = AnnealedFlow
+
     def __init__(
         self, encoder, decoder, num_temperatures=None, num_leapfrog_steps=None, *, flow=None, num_samples=1,
         likelihood="bernoulli", seed=0, kl=None, gradient="standard", name=None, dtype=None, **flow_options,

@@ -9,15 +9,15 @@ def jacobian(function: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor) -> tuple[
     """A function and its derivatives along the axes of z, for l small: all of them are taken side by side.
 
     Args:
-        function: ``[..., l] -> [..., *shape]``, for any leading axes, which it treats apart; of TensorFlow, and twice
-            differentiable.
+        function: ``[..., l] -> [..., *shape]``, for any further axes in front, over which it broadcasts; of TensorFlow,
+            and twice differentiable. It may hold data of its own for each entry of ``[...]``, as targets do.
         z: ``[..., l]``.
 
     Returns:
         Its value ``[..., *shape]``, and its derivatives ``[..., l, *shape]``, entry k being that in z_k.
     """
     size, rank = z.shape[-1], z.shape.rank
-    copies = tf.stack([z] * size, axis=-2)  # [..., l, l], each to be moved along an axis of its own
+    copies = tf.stack([z] * size)  # [l, ..., l], in front like samples: each is moved along an axis of its own
     with tf.GradientTape() as outer:
         with tf.GradientTape() as inner:
             inner.watch(copies)
@@ -26,6 +26,6 @@ def jacobian(function: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor) -> tuple[
         outer.watch(weights)
         # J^T w is linear in w: its derivative along e_k, pulled back to w, is J e_k, forward mode by reverse mode alone
         pulled = inner.gradient(values, copies, output_gradients=weights, unconnected_gradients="zero")
-    axes = tf.eye(size, dtype=z.dtype) + tf.zeros_like(copies)
+    axes = tf.reshape(tf.eye(size, dtype=z.dtype), [size, *[1] * (rank - 1), size]) + tf.zeros_like(copies)
     columns = outer.gradient(pulled, weights, output_gradients=axes, unconnected_gradients="zero")
-    return tf.gather(values, 0, axis=rank - 1), columns
+    return values[0], tf.transpose(columns, [*range(1, rank), 0, *range(rank, columns.shape.rank)])

@@ -159,9 +159,12 @@ class MaximumLikelihood(NamedTuple):
 
 
 def maximum_likelihood(statistics: GaussianStatistics) -> MaximumLikelihood:
-    """Delta_hat = mean(x); v_hat = (-a + sqrt(a^2 + 4 S))/2 with a = N - 1 - S/N."""
+    """Delta_hat = mean(x); v_hat = (-a + sqrt(a^2 + 4 S))/2 with a = N - 1 - S/N.
+
+    For an unobserved dimension, N = 0, all values are as likely; it gets the mean that stands there, and sigma = 1.
+    """
     n, mean, s = statistics
-    a = n - 1.0 - s / n
+    a = n - 1.0 - tf.math.divide_no_nan(s, n)
     root = tf.sqrt(tf.square(a) + 4.0 * s)
     # of the two equal forms the one without cancellation: a is near N, so -a + root would lose every digit
     v = tf.where(a > 0, 2.0 * s / (a + root), 0.5 * (root - a))

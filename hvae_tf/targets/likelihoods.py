@@ -30,7 +30,13 @@ class Likelihood(Configured, tf.Module, abc.ABC):
         super().__init__(name=type(self).__name__.lower())
 
     def build(self, event_shape: tuple[int, ...], dtype) -> None:
-        """Makes the likelihood's variables, for events of this shape; called once, by the model or the target."""
+        """Makes the likelihood's variables, for events of this shape, where they are not made yet.
+
+        The model calls it, and every target of the model again.
+
+        Raises:
+            ValueError: If there are variables already, for events of another shape.
+        """
 
     @abc.abstractmethod
     def check_outputs(self, num_outputs: int, num_channels: int) -> None:
@@ -114,37 +120,48 @@ class Normal(Likelihood):
 
     Args:
         scale: Where the standard deviations come from. ``"decoder"``: of 2C outputs the first C are the means, the last
-            C the logarithms of the standard deviations. ``"learned"``: the decoder puts out C means, and each channel
-            has one standard deviation for all examples, a variable that is trained with the model.
+            C the logarithms of the standard deviations. Otherwise the decoder puts out C means: with ``"learned"`` each
+            channel has one standard deviation for all examples, a variable that is trained with the model; a number, or
+            one for each channel, stays as it is, in the unit of x.
         initial_scale: Where learned standard deviations start, positive: a number, or one for each channel.
 
     Raises:
-        ValueError: If `scale` is another word, or an initial scale is not positive and finite.
+        ValueError: If `scale` is another word, or a scale is not positive and finite.
 
     Example:
         >>> likelihood = hvae_tf.likelihoods.Normal()
         >>> outputs = tf.zeros([5, 6])  # for events of 3 channels: 3 means, 3 log standard deviations
         >>> likelihood.log_prob(outputs, tf.zeros([5, 3]), event_shape=(3,)).shape
         TensorShape([5])
+        >>> hvae_tf.likelihoods.Normal(scale=0.1).log_prob(tf.zeros([5, 3]), tf.zeros([5, 3]), event_shape=(3,)).shape
+        TensorShape([5])
     """
 
-    def __init__(self, scale: str = "decoder", initial_scale=1.0):
+    def __init__(self, scale="decoder", initial_scale=1.0):
         super().__init__()
-        if scale not in ("decoder", "learned"):
-            raise ValueError(f"unknown scale {scale!r}; accepted: decoder, learned")
-        initial = np.asarray(initial_scale, np.float64)
-        if not (np.all(np.isfinite(initial)) and np.all(initial > 0)):
-            raise ValueError(f"initial_scale is {initial_scale}; expected positive finite standard deviations")
-        self.scale = scale
-        self.initial_scale = initial.tolist()
+        if isinstance(scale, str) and scale not in ("decoder", "learned"):
+            raise ValueError(f"unknown scale {scale!r}; accepted: decoder, learned, or positive numbers")
+        self.scale = scale if isinstance(scale, str) else _standard_deviations("scale", scale).tolist()
+        self.initial_scale = _standard_deviations("initial_scale", initial_scale).tolist()
         self.log_scale: tf.Variable | None = None
 
     def build(self, event_shape, dtype):
+        channels = tuple(event_shape[-1:])
+        if self.log_scale is not None and tuple(self.log_scale.shape) != channels:
+            raise ValueError(
+                f"this {self.name} likelihood is built already, for events of {self.log_scale.shape[0]} channels, and "
+                f"got events of {channels[0]}; make a likelihood for each model"
+            )
         if self.scale == "learned" and self.log_scale is None:
-            initial = np.broadcast_to(np.log(self.initial_scale), event_shape[-1:])
+            initial = np.broadcast_to(np.log(self.initial_scale), channels)
             self.log_scale = tf.Variable(initial.astype(tf.as_dtype(dtype).as_numpy_dtype), name="log_scale")
 
     def check_outputs(self, num_outputs, num_channels):
+        if not isinstance(self.scale, str) and np.shape(self.scale) not in ((), (num_channels,)):
+            raise ValueError(
+                f"scale has shape {np.shape(self.scale)} for events of {num_channels} channels; expected a number, or "
+                "one for each channel"
+            )
         wanted = 2 * num_channels if self.scale == "decoder" else num_channels
         what = "a mean and a log standard deviation" if self.scale == "decoder" else "a mean"
         if num_outputs != wanted:
@@ -154,12 +171,14 @@ class Normal(Likelihood):
             )
 
     def _mean_and_log_scale(self, outputs):
-        mean, log_scale = tf.split(outputs, 2, axis=-1) if self.scale == "decoder" else (outputs, self.log_scale)
-        return mean, tf.cast(log_scale, outputs.dtype)
+        if self.scale == "decoder":
+            return tf.split(outputs, 2, axis=-1)
+        log_scale = np.log(self.scale) if self.log_scale is None else self.log_scale
+        return outputs, tf.cast(log_scale, outputs.dtype)
 
     def _weighted(self, outputs, columns, event_shape):
         precision = tf.exp(-2.0 * self._mean_and_log_scale(outputs)[1])
-        if self.scale == "learned":
+        if self.scale != "decoder":
             return precision * columns
         of_mean, of_log_scale = tf.split(columns, 2, axis=-1)
         return tf.concat([precision * of_mean, 2.0 * of_log_scale], axis=-1)
@@ -222,6 +241,16 @@ class Categorical(Likelihood):
                 f"x has values from {x.min()} to {x.max()}; the categorical likelihood of this decoder expects whole "
                 f"numbers from 0 to {classes - 1}"
             )
+
+
+def _standard_deviations(name: str, given) -> np.ndarray:
+    """A number or an array ``[C]``; raises ValueError unless all are positive and finite."""
+    found = np.asarray(given)
+    if found.dtype.kind not in "fiu" or found.ndim > 1 or not (np.all(np.isfinite(found)) and np.all(found > 0)):
+        raise ValueError(
+            f"{name} is {given}; expected positive finite standard deviations, one or one for each channel"
+        )
+    return found.astype(np.float64)
 
 
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {

@@ -157,14 +157,16 @@ def table_markdown(table: Table) -> str:
         f"samples, so many times, as the second table says.{cheap}",
         _main_table(table),
         *against_baseline(table),
-        "± is half a 95 % t-interval over seeds, absent with one; one spread over seeds is taken for all cells. IS is "
-        "the negative log-likelihood by importance sampling from the model's own approximate posterior, an upper bound in "
-        "expectation" + _on_ais(table) + " Seconds an epoch are those that passed, on the cores that each run had and "
-        "beside whatever else ran: they do not compare cells (the benchmarks do). The paper's values are means of its "
-        "supplement's single runs, trained for the epochs shown: **compare cells of one table with each other; compare "
-        "with the paper only where the epochs agree.** *Posterior correlation* is the root mean square correlation "
-        "between two latents given the image, less what independent latents would show in as many samples (negative "
-        "means less than that): a mean-field posterior has none.",
+        "± is half a 95 % t-interval over seeds, absent with one; one spread over seeds is taken for all cells. "
+        "IS is the negative log-likelihood by importance sampling from the model's own approximate posterior, an "
+        "upper bound in expectation"
+        + _on_ais(table) +
+        " Seconds an epoch are those that passed, on the cores that each run had and beside whatever else ran: "
+        "they do not compare cells (the benchmarks do). The paper's values are means of its supplement's single "
+        "runs, trained for the epochs shown: **compare cells of one table with each other; compare with the paper"
+        " only where the epochs agree.** *Posterior correlation* is the root mean square correlation between two "
+        "latents given the image, less what independent latents would show in as many samples (negative means "
+        "less than that): a mean-field posterior has none.",
         "## What was judged, and the spreads",
         _spread_table(table),
         "The spreads are apart: over seeds (trainings), over evaluations of one model (importance sampling's noise), "

@@ -369,7 +369,7 @@ def make_target(x):
 
 def test_an_annealer_traces_once_whatever_it_is_given(seed):
     annealer = Annealer(make_target, [tf.TensorSpec([None, 2], tf.float64)], 2, tf.float64)
-    for size, number, chains, steps in ((3, 5, 10, 2), (1, 9, 4, 3), (4, 2, 8, 1)):
+    for size, number, chains, steps in ((3, 5, 10, 2), (1, 9, 4, 3), (4, 2, 8, 1), (1, 1, 4, 2)):
         x = normal(size, 2, seed=seed)
         start = DiagonalGaussian(x, 0.8 * tf.ones_like(x))
         settings = {"temperatures": number, "num_chains": chains, "num_leapfrog_steps": steps}

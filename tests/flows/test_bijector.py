@@ -121,5 +121,7 @@ def test_what_cannot_be_is_named(tmp_path):
         BijectorFlow(3, num_layers=0)
     with pytest.raises(ValueError, match=r"hidden_units\[1\] is 0"):
         BijectorFlow(3, hidden_units=(4, 0))
+    with pytest.raises(ValueError, match=r"the bijectors were given no context; pass context \[..., 8\] to transform"):
+        BijectorFlow(L, amortised=True).transform(TARGET, tf.zeros([2, L]))
     with pytest.raises(ValueError, match="is not registered, so no file can name it"):
         BijectorFlow(3, lambda size, **_: [tfb.Scale(2.0)]).get_config()

@@ -222,6 +222,28 @@ def test_volume_and_reversal_are_as_good_as_the_equations_are_solved(seed):
     assert np.all(errors[-1] < 1e-8)
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_determinant_of_a_batch_whose_members_differ(forgets, seed):
+    """Each event bends the space in its own way; log |det| of (z, rho) by differences, three events at once."""
+    data = tf.constant([0.5, 2.0, 5.0], tf.float64)
+
+    def information(z):
+        of_event = data[::-1] if forgets and z.shape.rank > 3 else data  # planted: slopes of another's metric
+        first = of_event[:, None] * tf.math.sigmoid(z[..., ::-1])
+        return tf.linalg.diag(1.0 + first) + 0.2 * tf.sin(z[..., :1, None] * z[..., 1:, None])
+
+    flow = RiemannianFlow(2, 1, Fisher("z"), step_size=0.5, tolerance=1e-13, dtype=tf.float64)
+    target = LogDensityTarget(quartic, 2, information)
+    start, h = normal(3, 4, seed=seed), 1e-5
+    shifts = h * np.concatenate([np.eye(4), -np.eye(4), np.zeros([1, 4])])[:, None]
+    points = start + shifts  # [9, events, 4]
+    state, log_det, _ = flow.move(target, points[..., :2], points[..., 2:])
+    ends = tf.concat([state.z, state.rho], axis=-1)
+    columns = (ends[:4] - ends[4:8]) / (2 * h)
+    error = np.abs(np.linalg.slogdet(np.moveaxis(columns, 0, -1))[1] - log_det[-1]).max()
+    assert (error > 1e-3) if forgets else (error < 1e-6)
+
+
 def curved_loss(flow, scale, z, gamma):
     target = LogDensityTarget(
         lambda z: quartic(scale * z), SIZE, lambda z: tf.linalg.diag(0.5 + scale * tf.square(z)) + 1.0

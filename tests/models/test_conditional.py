@@ -64,6 +64,21 @@ def gentle(model):
     return model
 
 
+def test_the_fisher_information_of_a_batch_is_that_of_each_event_alone(seed):
+    """The decoder's contexts go with its events: also where its Jacobian is taken, for samples or without."""
+    sizes = {"event_shape": (SIZE,), "latent_size": LATENT, "context_shape": CONTEXT, "hidden_units": (5,)}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    rng = np.random.default_rng([seed, 6])
+    x, y = np.ones([4, SIZE], np.float32), 3.0 * rng.normal(size=(4, CONTEXT)).astype(np.float32)
+    z = tf.constant(rng.normal(size=(3, 4, LATENT)), tf.float32)
+    alone = [model.target(x[[i]], y[[i]]).fisher_information(z[:, i : i + 1]) for i in range(4)]
+    together = model.target(x, y)
+    np.testing.assert_allclose(together.fisher_information(z), tf.concat(alone, axis=1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(together.fisher_information(z[0]), tf.concat(alone, axis=1)[0], rtol=1e-4, atol=1e-5)
+    shuffled = model.target(x, y[::-1]).fisher_information(z)  # contexts of other events: the comparison sees them
+    assert np.max(np.abs(shuffled - tf.concat(alone, axis=1))) > 1e-3
+
+
 @pytest.mark.parametrize(
     "name", ["hvae", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "hvae")]
 )
@@ -226,11 +241,37 @@ def test_labels_go_with_their_images(tmp_path):
         (lambda m, x, y: m.evaluate(x, y[:, :2], verbose=0), r"y has shape \(24, 2\); expected \[24, 3\]"),
         (lambda m, x, y: m.evaluate(tf.data.Dataset.from_tensors(x), verbose=0), "conditional and got no y"),
         (lambda m, x, y: m(x), r"conditional; call it on a pair \[x, y\]"),
+        (lambda m, x, y: m.predict([255.0 * x, y], verbose=0), "x has values from .* the bernoulli likelihood expects"),
+        (lambda m, x, y: m.predict([x, y * np.nan], verbose=0), "y holds values that are no finite numbers"),
+        (lambda m, x, y: m.evaluate(pairs(x, y * np.nan), verbose=0), "y holds values that are no finite numbers"),
+        (lambda m, x, y: m.predict(pairs(x, y * np.nan, as_one=True), verbose=0), "y holds values that are no finite"),
+        (lambda m, x, y: m.evaluate(pairs(x, y.astype(str)), verbose=0), "y is of dtype string; expected real numbers"),
+        (lambda m, x, y: m.fit(x, y, validation_data=pairs(x, y * np.nan)), "y of validation_data holds values that"),
+        (lambda m, x, y: m.target(x), "y is no context, but the model takes one; give y"),
+        (lambda m, x, y: m.posterior(x), "y is no context, but the model takes one; give y"),
+        (lambda m, x, y: m.evaluate((b for b in ()), verbose=0), "x is a generator that yields nothing"),
     ],
 )
 def test_misuse_is_named(call, message, digits):
     with pytest.raises(ValueError, match=message):
         call(conditional(VAE), *digits)
+
+
+def pairs(x, y, as_one=False):
+    """A pipeline of pairs; `as_one` as Keras's own models of two inputs take them."""
+    return tf.data.Dataset.from_tensor_slices(((x, y),) if as_one else (x, y)).batch(12)
+
+
+def test_pairs_are_taken_in_every_form_that_keras_takes(digits):
+    x, y = digits
+    model = conditional(VAE)
+    expected = model.reconstruct(x, y=y)
+    for given in ([x, y], (x, y), pairs(x, y), pairs(x, y, as_one=True)):
+        np.testing.assert_allclose(model.predict(given, verbose=0), expected, rtol=1e-5, atol=1e-6)
+    losses = [model.evaluate(*given, batch_size=12, verbose=0)[0] for given in ((x, y), ([x, y],))] + [
+        model.evaluate(pairs(x, y, as_one), verbose=0)[0] for as_one in (False, True)
+    ]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
 
 
 def test_networks_that_do_not_fit_are_named(digits):

@@ -1,5 +1,7 @@
 """Events of any shape: rows of a table, sequences, images; and likelihoods with variables of their own."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -80,10 +82,63 @@ def test_a_learned_scale_is_trained_counted_saved_and_finds_the_noise(seed, tmp_
     np.testing.assert_array_equal(loaded.elbo(x[:50]), model.elbo(x[:50]))
 
 
+@pytest.mark.parametrize("scale", [0.3, [0.2, 0.5, 3.0]])
+def test_a_fixed_scale_is_the_formula_and_is_saved(scale, seed, tmp_path):
+    rng, event = np.random.default_rng(seed), (4, 3)
+    x, z = rng.normal(size=(6, *event)), rng.normal(size=(6, LATENT))
+    model = VAE(*networks(event, dtype="float64"), likelihood=Normal(scale), dtype="float64")
+    assert not model.likelihood_layer.weights  # nothing is trained
+    sigma = np.broadcast_to(scale, event)
+    residual = (x - model.decode(z)) / sigma
+    expected = -0.5 * np.sum(residual**2, axis=(1, 2)) - np.sum(np.log(sigma)) - 6.0 * np.log(2.0 * np.pi)
+    np.testing.assert_allclose(model.target(x).log_likelihood(z), expected, rtol=1e-12)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.likelihood.scale == scale
+    np.testing.assert_array_equal(loaded.target(x).log_likelihood(z), model.target(x).log_likelihood(z))
+    with pytest.raises(ValueError, match=r"scale has shape \(2,\) for events of 3 channels; expected a number, or one"):
+        VAE(*networks(event), likelihood=Normal([0.1, 0.2]))
+
+
+@pytest.mark.parametrize("beta", [0.25, 4.0])
+def test_a_weight_of_the_rate_is_a_fixed_scale(beta, seed):
+    """What docs/faq.md says: beta times the loss at scale s sqrt(beta) is the beta-VAE's at s, up to a number."""
+    size, scale = 5, 0.7
+    both, x = networks((size,)), np.random.default_rng(seed).normal(size=(8, size)).astype(np.float32)
+
+    def parts(scale):
+        logs = VAE(*both, likelihood=Normal(scale), kl="analytic").evaluate(x, verbose=0, return_dict=True)
+        return logs["reconstruction"] - 0.5 * size * np.log(2.0 * np.pi * scale**2), logs["rate"]
+
+    (squares, rate), (wider, same_rate) = parts(scale), parts(scale * np.sqrt(beta))
+    assert rate == pytest.approx(same_rate, rel=1e-5)
+    np.testing.assert_allclose(squares + beta * rate, beta * (wider + same_rate), rtol=1e-5)
+
+
+def test_a_likelihood_with_variables_serves_one_decoder():
+    """Two models would train one noise scale; the second one's events need not even have its channels."""
+    learned = Normal("learned")
+    first = VAE(*networks((5, 1)), likelihood=learned)
+    with pytest.raises(ValueError, match="built already, for events of 1 channels, and got events of 6; make a lik"):
+        VAE(*networks((6,)), likelihood=learned)
+    with pytest.raises(ValueError, match="has variables, which another model trains with its own decoder; make a lik"):
+        VAE(*networks((5, 1)), likelihood=learned)
+    for again in (first, HVAE(first.encoder, first.decoder, 1, likelihood=learned), copy.deepcopy(first)):
+        found = again.target(np.zeros([2, 5, 1], np.float32)).log_likelihood(tf.zeros([2, LATENT]))
+        assert found.shape == (2,)  # one model's targets, models with one decoder, copies
+    plain = Normal()
+    for _ in range(2):
+        VAE(*networks((5, 1), 2), likelihood=plain)  # nothing is shared where there are no variables
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fixed",), "unknown scale 'fixed'; accepted: decoder, learned"),
+        (("fixed",), "unknown scale 'fixed'; accepted: decoder, learned, or positive numbers"),
+        ((0.0,), "scale is 0.0; expected positive finite"),
+        (([0.1, np.nan],), "scale is .*nan.*; expected positive finite"),
+        ((True,), "scale is True; expected positive finite"),
+        ((np.ones([2, 2]),), "expected positive finite standard deviations, one or one for each channel"),
         (("learned", 0.0), "initial_scale is 0.0; expected positive finite"),
         (("learned", np.inf), "initial_scale is inf"),
     ],

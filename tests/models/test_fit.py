@@ -87,6 +87,14 @@ def compiled(networks, optimizer, **kwargs):
     return model
 
 
+def test_under_a_mixed_policy_the_events_are_not_rounded(networks, images):
+    """They are what the likelihood scores; float16 ends at 65504."""
+    model = VAE(*networks(dtype="float32", outputs_per_channel=2), likelihood="normal", dtype="mixed_float16")
+    x = (70_000.0 * (images + 0.1234)).astype(np.float32)
+    assert np.all(np.isfinite(model(x)))
+    np.testing.assert_array_equal(model(x), model._reconstruction(tf.constant(x)))
+
+
 @pytest.mark.slow
 def test_training_is_a_function_of_seed_and_step(networks, images):
     weights = []
@@ -205,6 +213,29 @@ def test_penalties_of_the_networks_join_the_loss(networks, images):
     penalty = 0.5 * np.sum(np.square(encoder.get_layer("mean").kernel))
     assert loss - (reconstruction + rate) == pytest.approx(penalty, rel=1e-4)
     assert penalty > 0.1
+
+
+class Penalised(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs))
+        return inputs
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_penalties_that_would_be_lost_are_refused(place, networks, images):
+    """A decoder runs many times in a step, and parts of a batch run apart."""
+
+    def wrapped(layer):
+        both = list(networks())
+        inputs = keras.Input(both[place].input_shape[1:])
+        both[place] = keras.Model(inputs, both[place](layer(inputs)))
+        return both
+
+    with pytest.raises(ValueError, match="has an activity_regularizer, which is not supported: penalise its weights"):
+        VAE(*wrapped(keras.layers.ActivityRegularization(l2=10.0)))
+    model = VAE(*wrapped(Penalised()))
+    with pytest.raises(ValueError, match="a layer calls add_loss, which is not supported"):
+        model.evaluate(images, verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,7 @@ def test_refined_latents_are_the_posterior_s(seed, z_score):
         (lambda e, d, x: HMCVAE(e, d, warm_up_steps=-1), "warm_up_steps is -1; expected an integer of at least"),
         (lambda e, d, x: HMCVAE(e, d, flow=None), "without a flow; FlowVAE's refine takes any model"),
         (lambda e, d, x: VAE(e, d).refine(x, np.zeros((3, 2))), r"z_0 has shape \(1, 3, 2\); expected \[S, 24, 2\]"),
+        (lambda e, d, x: VAE(e, d).refine(x, np.full((24, 2), np.nan)), "z_0 holds values that are no finite numbers"),
         (lambda e, d, x: VAE(e, d).refine(x, step_size=-1.0), "step_size is -1.0; expected a positive number, or None"),
         (lambda e, d, x: VAE(e, d).refine(x, num_moves=0), "num_moves is 0; expected an integer of at least 1"),
     ],
@@ -299,6 +300,18 @@ def test_refined_latents_are_the_posterior_s(seed, z_score):
 def test_what_is_wrong_is_named(call, message, networks, images):
     with pytest.raises(ValueError, match=message):
         call(*networks(), images)
+
+
+def test_the_step_size_of_refine_is_the_trained_one_or_a_pilots(networks, images):
+    model = HMCVAE(*networks(), 1, 1, step_size=0.3, adapt_rate=0.0, warm_up_steps=2)
+    assert model._trained_step_size() is None  # `refine` asks a pilot then
+    for batches, trained in ((2, False), (3, True)):  # no chain has moved in warm-up
+        model.batches_seen.assign(batches)
+        assert (model._trained_step_size() is not None) == trained
+    assert model._trained_step_size() == pytest.approx(0.3)
+    model.batches_seen.assign(0)  # a new optimiser; what was found before stands
+    model.step_size.assign(0.31)
+    assert model._trained_step_size() == pytest.approx(0.31)
 
 
 def test_a_shear_that_is_there_is_taken(networks):

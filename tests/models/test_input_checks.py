@@ -161,6 +161,23 @@ def test_what_is_no_number_is_refused(x, model):
         model.predict(x, verbose=0)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+@pytest.mark.parametrize("activation", ["softplus", "linear"])
+def test_an_encoder_of_few_tokens_is_run_on_what_it_knows(activation, dtype):
+    """An embedding has no row for noise, whether its input or a layer makes whole numbers of it."""
+    x = keras.Input((4, 1), dtype=dtype)
+    h = keras.layers.Flatten()(keras.layers.Embedding(2, 3)(keras.ops.cast(x, "int32")))
+    spread = keras.layers.Dense(2, activation, bias_initializer=keras.initializers.Constant(-1.0))(h)
+    encoder = keras.Model(x, [keras.layers.Dense(2)(h), spread])
+    decoder = hvae_tf.dense_decoder((4, 1), 2, (8,), outputs_per_channel=2)
+    if activation == "linear":
+        with pytest.raises(ValueError, match="expected positive numbers: of a log variance"):
+            VAE(encoder, decoder, likelihood="categorical")
+        return
+    model = VAE(encoder, decoder, likelihood="categorical")
+    assert model.elbo(np.random.default_rng(0).integers(0, 2, size=(5, 4, 1))).shape == (5,)
+
+
 @pytest.mark.parametrize("activation", [None, "relu", "tanh"])
 def test_an_encoder_that_gives_log_variances_is_named(activation, networks):
     encoder, decoder = networks()

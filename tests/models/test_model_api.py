@@ -7,7 +7,9 @@ import pytest
 from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
+from hvae_tf.models.hvi import HVI
 from hvae_tf.models.iwae import IWAE
+from hvae_tf.models.uha import UHA
 from hvae_tf.models.vae import VAE
 from hvae_tf.networks import conv_decoder, conv_encoder
 
@@ -175,6 +177,12 @@ def one_headed(encoder):
             lambda e, d: HVAE(e, d, 1, flow=IdentityFlow(2)),
             r"HVAE takes num_leapfrog_steps .*, or flow=HamiltonianFlow",
         ),
+        (
+            lambda e, d: HVAE(e, d, flow=IdentityFlow(2)),
+            "HVAE got the flow IdentityFlow; expected HamiltonianFlow: Fl",
+        ),
+        (lambda e, d: UHA(e, d, flow=IdentityFlow(2)), "UHA got the flow IdentityFlow; expected AnnealedFlow"),
+        (lambda e, d: HVI(e, d, flow=IdentityFlow), "HVI got the flow IdentityFlow; expected StochasticFlow"),
         (lambda e, d: HVAE(e, d, 0), "num_leapfrog_steps is 0"),
         (lambda e, d: HVAE(e, d, 1, "warm"), "unknown tempering 'warm'"),
         (lambda e, d: HVAE(e, d, 1, max_step_size=float("inf")), "max_step_size is inf; expected a positive finite"),

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
+from hvae_tf.targets.likelihoods import Normal
 
 MODELS = {
     "vae": lambda e, d: VAE(e, d, num_samples=2, seed=3),
@@ -96,6 +98,29 @@ def test_configurations_come_back(name, networks):
     assert again.keys() == config.keys()
     for key in config.keys() - {"encoder", "decoder"}:
         assert again[key] == config[key], key
+
+
+@pytest.mark.parametrize("frozen", [("flow_layer",), ("encoder", "likelihood_layer"), ("model",)])
+def test_what_is_frozen_stays_frozen(frozen, networks, tmp_path):
+    """And the optimiser, whose variables are those of what is trained, comes back with its count."""
+    model = HVAE(*networks(), 1, likelihood=Normal("learned"))
+    for name in frozen:
+        getattr(model, name, model).trainable = False
+    model.compile("adam")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(3)
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # "Skipping variable loading for optimizer"
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == len(model.trainable_variables)
+    assert int(loaded.optimizer.iterations) == 3
+    for name in ("encoder", "decoder", "flow_layer", "likelihood_layer", "trainable"):
+        flags = [getattr(getattr(m, name), "trainable", m.trainable) for m in (loaded, model)]
+        assert flags[0] == flags[1] == (name not in frozen and frozen != ("model",)), name
+    if frozen == ("model",):
+        model.trainable = loaded.trainable = True
+        assert len(loaded.trainable_variables) == len(model.trainable_variables) > 0
 
 
 def test_a_configuration_that_says_nothing_of_estimators_means_the_first_ones(networks):

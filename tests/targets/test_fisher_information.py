@@ -27,7 +27,13 @@ def small_decoder(outputs, event=(3, 2)):
 
 @pytest.mark.parametrize(
     ("likelihood", "outputs"),
-    [(Bernoulli, 2), (Normal, 4), (lambda: Normal("learned", [0.5, 2.0]), 2), (Categorical, 6)],
+    [
+        (Bernoulli, 2),
+        (Normal, 4),
+        (lambda: Normal("learned", [0.5, 2.0]), 2),
+        (lambda: Normal([0.5, 2.0]), 2),
+        (Categorical, 6),
+    ],
 )
 def test_a_decoders_information_is_the_curvature_of_the_divergence(likelihood, outputs):
     """KL(p(x|z) || p(x|z + d)) = 1/2 d^T G d + ..., the prior's precision beside it."""
@@ -80,6 +86,24 @@ def test_densities_are_normalised_and_draws_are_theirs(target, seed):
         expected = np.sum(density.sum(1) * axes[0] ** power), np.sum(density.sum(0) * axes[1] ** power)
         error = (z**power).std(0) / 200.0
         assert np.all(np.abs((z**power).mean(0) - expected) < 5.0 * error + 1e-3)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_members_of_a_batch_keep_their_own_data(count, seed):
+    """A target may hold a number for each event; with as many events as dimensions no shape tells them apart."""
+    data = tf.constant([1.0, 10.0, 100.0][:count], tf.float64)
+
+    def information(z):
+        return tf.linalg.diag(1.0 + tf.square(data)[..., None] + tf.sin(z) * data[..., None])
+
+    z = tf.random.stateless_normal([4, count, SIZE], [seed, 9], dtype=tf.float64)
+    target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(z**2, axis=-1), SIZE, information)
+    value, slopes = jacobian(target.fisher_information, z)
+    np.testing.assert_array_equal(value, target.fisher_information(z))
+    expected = np.zeros([4, count, SIZE, SIZE, SIZE])
+    for k in range(SIZE):
+        expected[..., k, k, k] = np.cos(z[..., k]) * data
+    np.testing.assert_allclose(slopes, expected, rtol=1e-12)
 
 
 def test_what_has_no_information_says_so():

@@ -117,6 +117,15 @@ def test_the_evidence_is_flat_at_maximum_likelihood(x, n, spread):
     np.testing.assert_allclose(gradient, np.zeros(2 * SIZE), atol=1e-9)
 
 
+def test_an_unobserved_dimension_has_any_maximum(statistics):
+    """It gets one that is a number; those beside it keep theirs."""
+    padded = GaussianStatistics(
+        tf.constant([NUM_OBSERVATIONS] * SIZE + [0.0], tf.float64), *(tf.pad(part, [[0, 1]]) for part in statistics[1:])
+    )
+    for found, expected, beside in zip(maximum_likelihood(padded), maximum_likelihood(statistics), (0, 1), strict=True):
+        np.testing.assert_array_equal(found, [*expected, beside])
+
+
 def test_maximum_likelihood_is_what_an_optimiser_finds(statistics):
     def loss(parameters):
         value, gradient = evidence_and_gradient(statistics, parameters)
