@@ -64,8 +64,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--virtual-devices", type=positive, metavar="N", help="with --strategy mirrored: N cores as devices")
     add("--adjoint", choices=ADJOINTS, default="backprop",
         help="how HVAE's flow is differentiated, memory against time (docs/memory.md). The gradients are equal up to "
-        "rounding: a record stands whichever made it, and says which; what was stopped goes on with its own "
-        "(default: backprop)")  # fmt: skip
+        "rounding: a record stands whichever made it, and says which; a run that was stopped goes on with the "
+        "same only. Nothing to cells without a flow (default: backprop)")  # fmt: skip
     add_cluster_options(parser)
     add("--per-image", action="store_true", help="evaluate again what has no values of single images on record")
     add(

@@ -4,9 +4,10 @@
     python reproduce/training_length.py --report-only              makes page and figure from the records
 
 Each length is a training of its own under the budget preset's protocol, and is judged by AIS. The preset's 60 epochs
-are taken from Table 1's records. Several trainings go side by side with a core each, one alone has all cores. Like
-make: what has a finished record is not done again, what was stopped goes on. MNIST comes from TensorFlow Datasets: set
-TFDS_DATA_DIR or --data-dir to the folder that holds mnist/.
+are taken from Table 1's records. Several trainings go side by side with a core each, one alone has all cores; with
+--cores N they follow each other, unless --processes says otherwise. Like make: what has a finished record is not done
+again, what was stopped goes on. MNIST comes from TensorFlow Datasets: set TFDS_DATA_DIR or --data-dir to the folder
+that holds mnist/.
 """
 
 import argparse

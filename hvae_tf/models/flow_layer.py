@@ -102,8 +102,8 @@ class LikelihoodLayer(ModuleLayer):
         served = getattr(likelihood, "_served", lambda: decoder)()
         if self.weights and not _share_weights(served, decoder):
             raise ValueError(
-                f"this {likelihood.name} likelihood has variables, which another model trains with its own decoder; "
-                "make a likelihood for each model"
+                f"this {likelihood.name} likelihood has variables, which another model, perhaps one that is gone, "
+                "trains with its own decoder; make a likelihood for each model"
             )
         likelihood._served = weakref.ref(decoder)  # weakly: what a module holds, it owns
 

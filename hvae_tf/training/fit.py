@@ -78,7 +78,8 @@ def fit(
         checkpoint_steps: Checkpoints every so many batches too, not only at epoch ends.
         checkpoint_seconds: Checkpoints amid an epoch when the last one is so old; None: never. It bounds what a kill
             costs; where the run ends does not depend on it.
-        limits: Per logged name the largest value let through, such as ``{"loss": 1e6}``.
+        limits: Per logged name the largest value let through, such as ``{"loss": 1e6}``; names that the first epoch
+            logs.
         restore_best: False leaves the last epoch's weights in the model.
         tensorboard: Writes the history as event files to ``<folder>/tensorboard`` too.
         callbacks: Further Keras callbacks, called before the checkpoint is written; what they themselves remember is

@@ -10,6 +10,7 @@ from hvae_tf.runs import read_record
 from reproduce.differences import Difference, Score, Spread, pooled
 from reproduce.differences import difference as compare
 from reproduce.judging.models import split_name
+from reproduce.mnist.comparison import same_model
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.tables import fixed, markdown
 
@@ -63,7 +64,7 @@ def read_row(record: dict, verdicts: dict, label: str) -> Row:
 def read_table1_row(
     name: str, label: str, table1: Path, judge: Path, active_units: int | None = None
 ) -> tuple[Row, dict] | None:
-    """A model of Table 1 with its training's record, where both its records are.
+    """A model of Table 1 with its training's record, where both its records are, and of one model.
 
     Args:
         name: Of the run.
@@ -77,8 +78,11 @@ def read_table1_row(
     """
     if not ((table1 / f"{name}.json").exists() and (judge / f"{name}.json").exists()):
         return None
-    record, found = read_run_record(table1 / f"{name}.json"), read_record(judge / f"{name}.json")["results"]
+    record, judged = read_run_record(table1 / f"{name}.json"), read_record(judge / f"{name}.json")
+    if not same_model(record, judged):
+        return None
     cell, seed = split_name(name)
+    found = judged["results"]
     training, per_image = record["results"]["training"], found["per_image"]
     row = Row(
         cell, label, seed, *(np.array(per_image[n]) for n in ("ais", "neg_elbo", "nll")), found["gap"],
@@ -158,7 +162,8 @@ def differences_table(
 
 ABOUT_DIFFERENCES = (
     "± is half a 95 % t-interval over seeds and images together (Welch's). Over seeds it is that of the pairs of one "
-    "seed, where both cells have the same three seeds or more; else one spread over seeds is taken for all cells. A "
-    "verdict takes the pair alone, and of NLL by AIS it allows for BDMC's gap, by which either may be too high; where "
+    "seed, where both cells have the same three seeds or more; else one spread is taken for all: that of Table 1's "
+    "cells where such stand here, or that within the pair. A verdict takes the pair alone, and of NLL by AIS it "
+    "allows for BDMC's gap, by which either may be too high; where "
     "seeds give no interval, or none that decides, it may still say what holds for these trained models over images."
 )

@@ -90,15 +90,17 @@ class Table:
 
     def gap(self, record: dict) -> float:
         """BDMC's gap of a record's model, nats: what AIS may be too high by; NaN where it is not known."""
-        longer = next((one.gap for one in self.longer if one.record is record), None)
-        judged = self.judged.get(record["name"])
-        value = judged["results"].get("gap") if longer is None and judged is not None else longer
+        longer = next((one for one in self.longer if one.record is record), None)
+        judged = self.judged.get(record["name"], {"results": {}})["results"].get("gap")
+        value = judged if longer is None else longer.gap
         return math.nan if value is None else float(value)
 
     def scores(self, cell: str, measure: str) -> list[Score]:
-        """Of the cell's runs that were judged by the measure."""
-        found = (self.score(record, measure) for record in self.cells.get(cell, []))
-        return [score for score in found if score is not None]
+        """Of the cell's runs that were judged by the measure, on the images that all of them have."""
+        judged = (self.score(record, measure) for record in self.cells.get(cell, []))
+        found = [score for score in judged if score is not None]
+        images = min((score.images for score in found), default=0)
+        return [score for score in (one.on(images) for one in found) if score.images == images]
 
     def seed_spread(self, measure: str) -> Spread:
         """The standard deviation over seeds, taken to be that of every cell."""
@@ -133,6 +135,16 @@ def recorded_seconds(record: dict) -> float:
     """Of training: epochs times the recorded seconds an epoch, which pauses are no part of; NaN where there is none."""
     training = record["results"]["training"]
     return training["epochs"] * (training.get("seconds_per_epoch") or math.nan)
+
+
+def same_model(record: dict, judged: dict) -> bool:
+    """Whether the judge's record is of this record's data, seed and, where both say, weights."""
+    weights = record["results"].get("weights"), judged["results"].get("weights")
+    return (
+        judged["data_fingerprint"] == record["data_fingerprint"]
+        and judged["seed"] == record["seed"]
+        and (None in weights or weights[0] == weights[1])
+    )
 
 
 def check_judged(record: dict, where: str) -> None:

@@ -18,7 +18,7 @@ from reproduce.judging.models import JudgedModel
 from reproduce.judging.presets import JudgePreset
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.cells import Run, label, paper_runs
-from reproduce.mnist.comparison import Trained, check_judged, protocol, recorded_seconds
+from reproduce.mnist.comparison import Trained, check_judged, protocol, recorded_seconds, same_model
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.work import Settings, TableTask
 from reproduce.tables import fixed, markdown, mean_half_up, png, t_half_width
@@ -97,6 +97,8 @@ def read_lengths(folder: Path, cell: str, others: Sequence[tuple[Path, Path]] = 
                 continue
             judgement = read_record(judged)
             check_judged(judgement, str(judged))
+            if not same_model(record, judgement):
+                continue
             results = judgement["results"]
             values = np.array(results["per_image"]["ais"], float)
             found.append(Trained(record["configuration"]["max_epochs"], record, values, results.get("gap")))

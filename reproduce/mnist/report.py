@@ -18,6 +18,7 @@ from reproduce.mnist.comparison import (
     check_judged,
     protocol,
     recorded_seconds,
+    same_model,
 )
 from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
@@ -81,22 +82,12 @@ def load_table(folder: Path, judge: Path | None = None, longer: Path | None = No
         if path is not None and path.exists():
             found = read_record(path)
             check_judged(found, str(path))
-            if _same_model(record, found):
+            if same_model(record, found):
                 judged[record["name"]] = found
     baseline = read_baseline(folder)
     if baseline is not None and records and baseline["data_fingerprint"] != records[0]["data_fingerprint"]:
         baseline = None
     return Table(records, judged, baseline, longer_than(records, longer))
-
-
-def _same_model(record: dict, judged: dict) -> bool:
-    """Whether the judge's record is of this record's data, seed and, where both say, weights."""
-    weights = record["results"].get("weights"), judged["results"].get("weights")
-    return (
-        judged["data_fingerprint"] == record["data_fingerprint"]
-        and judged["seed"] == record["seed"]
-        and (None in weights or weights[0] == weights[1])
-    )
 
 
 def _order(record):

@@ -215,8 +215,8 @@ def _models(findings: Findings) -> list[str]:
     parts.append(
         "Acceptance is the last epoch's mean in training, and in brackets the 5th percentile over a batch's chains. "
         "Jump is the mean of ((z^M − z^0)/σ)², 2 for independent draws of q0. Active units: the variance over test "
-        "images of the encoder's mean is above 0.01. ± is half the 95 % interval over seeds; where there is one seed, "
-        "and in verdicts on one training each, over images."
+        "images of the encoder's mean is above 0.01. ± is half a 95 % t-interval over the cell's own seeds, "
+        "absent with one."
     )
     parts += [
         "## Differences in NLL by AIS", _differences(findings), ABOUT_DIFFERENCES, "![likelihoods](likelihood.png)",

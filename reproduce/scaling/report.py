@@ -164,20 +164,20 @@ def _against(measured: Measured) -> str:
     rows, ratios = [], []
     for run in comparable:
         epoch, evaluation = measured.epoch_seconds(run.steps), measured.evaluation_seconds(run.steps)
-        ratios.append(epoch / run.epoch_seconds)
+        ratios.append(run.epoch_seconds / epoch)
         rows.append([
             run.name, run.epochs, f"{run.epoch_seconds:.3g}", f"{epoch:.3g}", f"{ratios[-1]:.2f}",
             f"{run.evaluation_seconds / HOUR:.2f}", f"{evaluation / HOUR:.2f}",
-            f"{evaluation / run.evaluation_seconds:.2f}",
+            f"{run.evaluation_seconds / evaluation:.2f}",
         ])  # fmt: skip
     head = ["run", "epochs", "seconds an epoch", "simulated", "ratio", "hours of a published evaluation", "simulated",
             "ratio"]  # fmt: skip
     return "\n\n".join([
-        f"{said} Nothing above is from them, so they may judge it; but they ran on a machine of two cores beside other "
+        f"{said} No time above is from them, so they may judge it; but they ran on a machine of two cores beside other "
         "work, which had its share of the time.",
         markdown(head, rows),
-        f"The simulated epoch is {_range(ratios)} times the recorded one: where cores are busy all around, it may take "
-        "so much longer than the tables above say.",
+        f"A recorded epoch took {_range(ratios)} times the simulated one"
+        + (": where cores are busy all around, it may take so much longer than above." if min(ratios) > 1.0 else "."),
     ])  # fmt: skip
 
 

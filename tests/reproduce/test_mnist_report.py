@@ -9,6 +9,7 @@ import pytest
 
 import hvae_tf
 from reproduce.configs import TABLE1_CELLS
+from reproduce.judged.findings import read_table1_row
 from reproduce.mnist import curves
 from reproduce.mnist.comparison import Table, Trained, claims, judge_claims
 from reproduce.mnist.pictures import Shown, load_pictures, panels
@@ -106,6 +107,41 @@ def test_seeds_decide_too():
     assert same.difference("k5-free", "vae", "nll").verdict == "not told apart"
 
 
+def test_the_spread_over_seeds_is_on_the_images_that_they_share():
+    """Other images are no other training."""
+    a = noisy(86.0, 1)
+    records = [
+        run_record("vae", 0, [a.mean()], images=400, per_image=a),
+        run_record("vae", 1, [a[:100].mean()], images=100, per_image=a[:100]),
+    ]
+    assert abs(a.mean() - a[:100].mean()) > 0.1
+    assert Table(records).seed_spread("nll").deviation == pytest.approx(0.0, abs=1e-9)
+    records[0] = run_record("vae", 0, [a.mean()], images=400)  # of which single images are not on record
+    assert Table(records).seed_spread("nll").free == 0
+
+
+def test_a_cell_of_which_some_models_were_judged():
+    records = seeds_of("vae", 86.0, (-0.1, 0.1, 0.2), range(3)) + seeds_of("k5-free", 84.0, (0.0, 0.1), [0, 1])
+    judged = {
+        r["name"]: judge_record(r["configuration"]["cell"], r["seed"], np.array(r["results"]["per_image"]["nll"]) - 0.4)
+        for r in records[:4]
+    }
+    table = Table(records, judged)
+    found = table.difference("k5-free", "vae", "ais")
+    assert (found.how, found.free) == ("1 and 3 trainings, one spread", 2)
+    assert found.value == pytest.approx(84.0 - 86.0 - 0.2 / 3, abs=0.1)
+    assert (found.below, found.above) == pytest.approx((0.1, 0.1))
+    text = table_markdown(table)
+    assert " (1 of 2) |" in text
+    row = next(line for line in text.splitlines() if line.startswith("| HVAE, K = 5, free") and "| AIS | 400 |" in line)
+    assert row.endswith("| lower | yes |")
+    longer = run_record("vae", 0, [85.0])
+    table = Table(records, judged, longer=[Trained(240, longer, np.full(9, 85.0))])
+    assert math.isnan(table.gap(longer))  # not that of the shorter training of its name
+    assert table.gap(records[0]) == pytest.approx(0.1)
+    assert table.ais_images == 9
+
+
 def test_claims_cover_the_table():
     counts = {claim.title: len(claim.pairs) for claim in claims()}
     assert list(counts.values()) == [26, 25, 24, 12]
@@ -160,6 +196,7 @@ def test_the_judges_numbers_of_other_models_are_left_out(tmp_path):
         judged |= {k: v for k, v in changes.items() if k != "weights"}
         hvae_tf.runs.write_record(judge / "vae-seed0.json", judged)
         assert not load_table(store.folder, judge).judged
+        assert read_table1_row("vae-seed0", "VAE", store.folder, judge) is None
     hvae_tf.runs.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], weights="a"))
     assert load_table(store.folder, judge).judged
     hvae_tf.runs.write_record(judge / "vae-seed0.json", judge_record("vae", 0, [85.0, 86.0], per_image={}))

@@ -431,7 +431,6 @@ import dataclasses, sys
 from hvae_tf.runs import read_record
 from reproduce import configs, table1
 from reproduce.configs import Evaluation, Table1Preset
-from reproduce.judging.models import split_name
 from tests.reproduce.mnist_records import TINY
 
 config = dataclasses.replace(TINY, limit=(100, 60, 30))
