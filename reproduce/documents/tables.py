@@ -72,7 +72,8 @@ def _readme_table1() -> str:
         )
         if kind in kinds
     ]
-    return _table1(*columns) + "\n\n" + textwrap.fill(" ".join(said), WIDTH)
+    equal_time = report_paragraph(RESULTS / "table1/budget/table1.md", "**At equal time.**")
+    return "\n\n".join([_table1(*columns), *(textwrap.fill(text, WIDTH) for text in (" ".join(said), equal_time))])
 
 
 def _figure1(part: str) -> str:

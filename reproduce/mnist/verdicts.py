@@ -147,6 +147,7 @@ def _seconds(records: Sequence[dict]) -> float:
     return float(np.mean(seconds)) if seconds else math.nan
 
 
+EQUAL_TIME = "**At equal time.**"  # how the paragraph begins that README.md quotes
 CLOSE = 1.25  # times that differ by no more are called equal
 
 
@@ -172,9 +173,14 @@ def _longer(table: Table) -> list[str]:
             label(cell), f"{label(of)}, {epochs} epochs", f"{ratio:.2f}", MEASURES[difference.measure],
             *_cells_of(difference),
         ])  # fmt: skip
-        if ratio <= CLOSE and 1.0 / ratio <= CLOSE:
-            way = {"lower": ahead, "higher": behind}.get(difference.verdict.split()[0], open_)
-            way.append(label(cell) + (" (these models; the seeds do not decide)" if ";" in difference.verdict else ""))
+        name = label(cell) + (" (these models; the seeds do not decide)" if ";" in difference.verdict else "")
+        way = difference.verdict.split()[0]
+        if way == "higher" and ratio <= CLOSE:
+            behind.append(name)
+        elif way == "lower" and ratio >= 1.0 / CLOSE:
+            ahead.append(name)
+        elif way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE:
+            open_.append(name)
     if not rows:
         return [
             "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "
@@ -182,15 +188,16 @@ def _longer(table: Table) -> list[str]:
         ]
     said = [
         f"{words}: {'; '.join(names)}."
-        for words, names in (("ahead of the VAE", ahead), ("behind it", behind), ("not told apart from it", open_))
+        for words, names in (
+            ("The VAE that was trained for longer, in at most a quarter more time than the model, is ahead of", behind),
+            ("Ahead of it, in at most a quarter more time than it had", ahead),
+            ("Not told apart from it, in a time that differs by at most a quarter", open_),
+        )
         if names
     ]
-    summed = (
-        f"**In a time that differs by at most a quarter, {' '.join(said)}**" if said
-        else "None of them is within a quarter of the other's time, so equal time is not decided here."
-    )  # fmt: skip
     return [
         markdown(["model", "against", "its time over the model's", "measure", *OF_A_PAIR], rows),
         "Each cell is held against the longer training that is nearest to it in time. Below zero, the model of the "
-        f"first column is ahead. {summed}",
+        "first column is ahead.",
+        f"{EQUAL_TIME} {' '.join(said) or 'Nothing is decided: who is ahead had more time.'}",
     ]

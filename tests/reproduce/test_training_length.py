@@ -98,8 +98,8 @@ def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
     assert "is not decided here" in table_markdown(load_table(table, judge, longer))
     put(longer, 2, 0, 86.5)  # no longer than the table's: no curve
     put(longer, 30, 0, 83.0, 30000.0)
-    behind = "**In a time that differs by at most a quarter, behind it: HVAE, K = 5, free tempering"
-    for seconds, said in ((3700.0, behind), (9000.0, "within a quarter of the other's time")):
+    behind = "in at most a quarter more time than the model, is ahead of: HVAE, K = 5, free tempering"
+    for seconds, said in ((3700.0, behind), (900.0, behind), (9000.0, "who is ahead had more time")):
         put(longer, 10, 0, 85.0, seconds)
         loaded = load_table(table, judge, longer)
         assert [one.epochs for one in loaded.longer] == [10, 30]
