@@ -73,6 +73,7 @@ def _readme_table1() -> str:
         if kind in kinds
     ]
     equal_time = report_paragraph(RESULTS / "table1/budget/table1.md", "**At equal time.**")
+    equal_time = equal_time.replace(", a step size for each step", "")
     return "\n\n".join([_table1(*columns), *(textwrap.fill(text, WIDTH) for text in (" ".join(said), equal_time))])
 
 

@@ -131,12 +131,6 @@ class Table:
         return self.difference(cell, other, "ais") or self.difference(cell, other, "nll")
 
 
-def recorded_seconds(record: dict) -> float:
-    """Of training: epochs times the recorded seconds an epoch, which pauses are no part of; NaN where there is none."""
-    training = record["results"]["training"]
-    return training["epochs"] * (training.get("seconds_per_epoch") or math.nan)
-
-
 def same_model(record: dict, judged: dict) -> bool:
     """Whether the judge's record is of this record's data, seed and, where both say, weights."""
     weights = record["results"].get("weights"), judged["results"].get("weights")

@@ -18,8 +18,9 @@ from reproduce.judging.models import JudgedModel
 from reproduce.judging.presets import JudgePreset
 from reproduce.judging.work import JudgeTask
 from reproduce.mnist.cells import Run, label, paper_runs
-from reproduce.mnist.comparison import Trained, check_judged, protocol, recorded_seconds, same_model
+from reproduce.mnist.comparison import Trained, check_judged, protocol, same_model
 from reproduce.mnist.evaluation import read_run_record
+from reproduce.mnist.times import recorded_seconds
 from reproduce.mnist.work import Settings, TableTask
 from reproduce.tables import fixed, markdown, mean_half_up, png, t_half_width
 

@@ -17,7 +17,6 @@ from reproduce.mnist.comparison import (
     Table,
     check_judged,
     protocol,
-    recorded_seconds,
     same_model,
 )
 from reproduce.mnist.curves import equal_time, training_curves
@@ -25,6 +24,7 @@ from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.lengths import longer_than
 from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
 from reproduce.mnist.summary import NO_LATENT, against_baseline, over_seeds, samples_head
+from reproduce.mnist.times import recorded_seconds
 from reproduce.mnist.verdicts import at_equal_time, claims_judged, differences
 from reproduce.tables import fixed, markdown, mean_half_up
 

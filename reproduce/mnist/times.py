@@ -45,9 +45,18 @@ def epoch_seconds(record: dict) -> float:
         spec = TABLE1_CELLS[record["configuration"]["cell"]]
         seconds = math.nan if spec.model == "iwae" else step_seconds().get(spec.num_leapfrog_steps, math.nan)
         return STEPS_AN_EPOCH * seconds
-    return record["results"]["training"].get("seconds_per_epoch") or math.nan
+    return _recorded_epoch(record)
 
 
 def training_seconds(record: dict) -> float:
     """`epoch_seconds` times the epochs."""
     return record["results"]["training"]["epochs"] * epoch_seconds(record)
+
+
+def recorded_seconds(record: dict) -> float:
+    """Epochs times the recorded seconds an epoch, which pauses are no part of; NaN where there is none."""
+    return record["results"]["training"]["epochs"] * _recorded_epoch(record)
+
+
+def _recorded_epoch(record: dict) -> float:
+    return record["results"]["training"].get("seconds_per_epoch") or math.nan
