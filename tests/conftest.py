@@ -4,12 +4,20 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
 
+import keras
 import numpy as np
 import pytest
 
 
 def pytest_addoption(parser):
     parser.addoption("--vary-seed", type=int, default=0, metavar="N", help="base seed of all random tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Keras's, TensorFlow's and NumPy's global generators start equal for each test: what `Model.fit` shuffles and what
+    layers without a seed start from is the same in every run, in whatever order and on whatever worker."""
+    keras.utils.set_random_seed(item.config.getoption("--vary-seed"))
 
 
 @pytest.fixture(scope="session")

@@ -123,8 +123,8 @@ def test_as_keras_trains_it(digits, tmp_path):
     x, y = digits
     model = conditional(VAE)
     model.compile(keras.optimizers.Adam(0.05))
-    history = model.fit(x, y, batch_size=8, epochs=12, validation_data=(x, y), verbose=0).history
-    assert history["val_loss"][-1] < history["val_loss"][0] - 0.5
+    history = model.fit(x, y, batch_size=8, epochs=25, validation_data=(x, y), verbose=0).history
+    assert history["val_loss"][-1] < history["val_loss"][0] - 1.0  # 24 seeds: 1.7 to 2.9 less
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     assert model.evaluate(dataset, verbose=0) == model.evaluate(x, y, batch_size=8, verbose=0)
     np.testing.assert_array_equal(model.predict([x, y], batch_size=24, verbose=0), model.reconstruct(x, y=y))

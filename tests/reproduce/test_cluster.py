@@ -21,14 +21,16 @@ from hvae_tf.runs import RunStore, run_all
 from reproduce import configs, figure1_gaussian, judge, table1
 from reproduce.cluster import ClusterError, cluster, perform
 from reproduce.configs import Evaluation, Table1Preset
+from reproduce.gaussian.jobs import make_jobs
+from reproduce.gaussian.state import load_state
 from reproduce.judging import presets
 from reproduce.judging.digits import make_digits_models
 from reproduce.judging.presets import Chains, JudgePreset
 from tests.reproduce.mnist_records import TINY
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: pip install .[cluster]")
-EPOCHS = 24
-OF_TIME = {"training", "evaluation_seconds"}
+EPOCHS, DATASETS, BLOCKS = 24, 6, 2
+OF_TIME = {"training", "evaluation_seconds", "seconds"}
 LIFETIME = 5
 
 
@@ -68,6 +70,39 @@ class Machines:
                 if any(str(key).startswith(run) for key in keys):
                     return workers[address]["name"]
         raise AssertionError(f"no worker is at {run}")
+
+    def kill_in_mid_run(self, run: str, kept, finished: Path) -> dict:
+        """Waits in a thread until a run has kept something, then kills the worker at it; a new one takes its place.
+
+        Args:
+            run: What the run's key begins with.
+            kept: Of nothing: how much the run has kept by now, 0 as long as that is too little.
+            finished: A file that is there once the run is done.
+
+        Returns:
+            Filled in by the thread: ``killed``, the process's status, ``kept``, how much was kept when it died, and
+            ``fewest``, how little was kept between then and the run's end.
+        """
+        told = {}
+
+        def kill():
+            while not kept():
+                time.sleep(0.002)
+            name = self.worker_of(run)
+            process = self.processes[name]
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            told.update(killed=process.returncode, kept=(amount := kept()), fewest=amount)
+            self.start_worker(name, "--no-nanny")
+            while True:
+                amount = kept()
+                if finished.exists():
+                    return
+                told["fewest"] = min(told["fewest"], amount)
+                time.sleep(0.005)
+
+        threading.Thread(target=kill, daemon=True).start()
+        return told
 
     def stop(self):
         for process in self.processes.values():
@@ -114,62 +149,93 @@ def test_runs_go_where_their_resources_are(machines, tmp_path):
         pass
 
 
-@pytest.mark.slow
-def test_figure_1_and_the_judge_leave_their_records(machines, tmp_path, monkeypatch):
-    arguments = ["--preset", "quick", "--methods", "vb", "--dims", "2", "--iterations", "50", "--scheduler"]
-    assert figure1_gaussian.main([*arguments, machines.address, "--out", str(tmp_path / "figure")]) == 0
-    assert (tmp_path / "figure" / "corrected-vb-d2.json").exists()
+def assert_same_results(folder, undisturbed):
+    """That both folders have the same records, bit for bit but for what is of time; gives how many."""
+    paths = sorted(path.name for path in undisturbed.glob("*.json"))
+    assert paths == sorted(path.name for path in folder.glob("*.json"))
+    for name in paths:
+        ours, theirs = (hvae_tf.runs.read_record(path / name) for path in (folder, undisturbed))
+        assert ours["history"] == theirs["history"]
+        assert ours["results"].keys() == theirs["results"].keys()
+        for result in theirs["results"].keys() - OF_TIME:
+            assert ours["results"][result] == theirs["results"][result], result
+    assert not list(folder.glob(".locks/*.shared"))
+    return len(paths)
 
+
+@pytest.mark.slow
+def test_figure_1_goes_on_from_the_state_that_a_killed_worker_left(machines, tmp_path):
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    common = ["--preset", "quick", "--variant", "as-released", "--methods", "vb,hvae-k1", "--dims", "2"]
+    common += ["--datasets", str(DATASETS), "--iterations", "1000"]
+
+    def states():  # one is saved where a data set ends
+        found = out / "work" / "as-released-hvae-k1-d2.npz"
+        state = load_state(found, repr(job)) if found.exists() else None
+        done = len(state[0]["results"]) if state else 0
+        return done if done >= 2 else 0
+
+    args = figure1_gaussian.parse([*common, "--out", str(out)])
+    job = next(job for job in make_jobs(args.config, args.methods, args.variants, 0) if job.method == "hvae-k1")
+    told = machines.kill_in_mid_run(job.name, states, out / "as-released-hvae-k1-d2.json")
+    assert figure1_gaussian.main([*common, "--out", str(out), "--scheduler", machines.address]) == 0
+    assert told["killed"] == -signal.SIGKILL
+    assert told["kept"] == told["fewest"] < DATASETS  # in mid-run, and not from the start again
+
+    assert figure1_gaussian.main([*common, "--out", str(undisturbed), "--processes", "2"]) == 0
+    assert assert_same_results(out, undisturbed) == 2
+    assert (out / "report.md").read_text() == (undisturbed / "report.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_judge_keeps_the_blocks_that_a_killed_worker_made(machines, tmp_path, monkeypatch):
     preset = JudgePreset(
-        "digits", 60, 3, 2, 4, chains=Chains("encoder", 4, 3, 2), prior=Chains("prior", 5, 3, 2),
+        "digits", 200, 3, 2, 4, chains=Chains("encoder", 40, 3, 8), prior=Chains("prior", 5, 3, 2),
         curve_temperatures=(2, 4), curve_simulated=3,
     )  # fmt: skip
     monkeypatch.setitem(presets.JUDGE_PRESETS, "tiny", preset)
     model = make_digits_models(tmp_path, load("digits"), epochs=1, quiet=True)[0]
-    arguments = ["--preset", "tiny", "--models", str(model.path), "--out", str(tmp_path / "judge"), "--quiet"]
-    assert judge.main([*arguments, "--scheduler", machines.address]) == 0
-    assert len(hvae_tf.runs.read_record(tmp_path / "judge" / "vae-seed0.json")["results"]["per_image"]["ais"]) == 60
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    common = ["--preset", "tiny", "--models", str(model.path), "--quiet", "--no-curve"]
+    made = {}
+
+    def blocks():
+        made.update({path: path.stat().st_mtime_ns for path in out.glob("work/vae-seed0/*.json") if path not in made})
+        return len(made) if len(made) >= BLOCKS else 0
+
+    told = machines.kill_in_mid_run("vae-seed0-part", blocks, out / "vae-seed0.json")
+    assert judge.main([*common, "--out", str(out), "--scheduler", machines.address]) == 0
+    assert told["killed"] == -signal.SIGKILL
+    assert all(path.stat().st_mtime_ns == time for path, time in made.items())  # what was kept is not made again
+    assert told["kept"] < len(list(out.glob("work/vae-seed0/*.json")))  # and there was more to make
+
+    assert judge.main([*common, "--out", str(undisturbed), "--processes", "1"]) == 0
+    assert assert_same_results(out, undisturbed) == 1
 
 
 @pytest.mark.slow
 def test_a_killed_workers_run_goes_on_from_its_checkpoint_to_the_same_table(machines, tmp_path, monkeypatch):
     preset = Table1Preset(dataclasses.replace(TINY, max_epochs=EPOCHS), Evaluation(None, 6, 1), ("vae",), {"vae": 2})
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
-    undisturbed, out, told = tmp_path / "undisturbed", tmp_path / "out", {}
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
     common = ["--preset", "tiny", "--verbose", "0"]
 
-    def kill():
-        history = out / "work" / "vae-seed0" / "history.csv"
-        while epochs_of(history) < 3:
-            time.sleep(0.02)
-        told["worker"] = machines.worker_of("vae-seed0")
-        process = machines.processes[told["worker"]]
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        told["killed_at"] = told["fewest"] = epochs_of(history)
-        while not (out / "vae-seed0.json").exists():
-            told["fewest"] = min(told["fewest"], epochs_of(history))
-            time.sleep(0.005)
+    def epochs():
+        done = epochs_of(out / "work" / "vae-seed0" / "history.csv")
+        return done if done >= 3 else 0
 
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
+    told = machines.kill_in_mid_run("vae-seed0", epochs, out / "vae-seed0.json")
     assert table1.main([*common, "--out", str(out), "--scheduler", machines.address]) == 0
-    killer.join(10)
-    assert 3 <= told["killed_at"] < EPOCHS  # in mid-run
-    assert told["fewest"] == told["killed_at"]  # not from the start
-    assert machines.processes[told["worker"]].returncode == -signal.SIGKILL
+    assert told["killed"] == -signal.SIGKILL
+    assert told["kept"] == told["fewest"] < EPOCHS  # in mid-run, and not from the start again
 
     assert table1.main([*common, "--out", str(undisturbed), "--processes", "2"]) == 0
     assert (out / "table1.csv").read_bytes() == (undisturbed / "table1.csv").read_bytes()
+    assert assert_same_results(out, undisturbed) == 2
     for path in undisturbed.glob("*.json"):
-        ours, theirs = hvae_tf.runs.read_record(out / path.name), hvae_tf.runs.read_record(path)
-        assert ours["history"] == theirs["history"]
-        for name in theirs["results"].keys() - OF_TIME:
-            assert ours["results"][name] == theirs["results"][name], name
         models = [keras.models.load_model(folder / "models" / f"{path.stem}.keras") for folder in (out, undisturbed)]
         for one, other in zip(*(model.get_weights() for model in models), strict=True):
             np.testing.assert_array_equal(one, other)
-    assert not list(out.glob(".locks/*.shared"))
 
 
 @dataclasses.dataclass(frozen=True)
