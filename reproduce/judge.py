@@ -82,7 +82,7 @@ def judge_models(args) -> dict[str, str]:
     from reproduce.judging.work import CurveTask, JudgeTask, load_images
     from reproduce.progress import Display
     from reproduce.table1 import take_cores
-    from reproduce.workers import available_cores, run_with_display
+    from reproduce.workers import at_once, run_with_display
 
     store = RunStore(args.out)
     if args.models or args.preset != "quick":
@@ -99,7 +99,7 @@ def judge_models(args) -> dict[str, str]:
         return {}
     load_images(args.settings.dataset, args.data_dir)  # what is wrong with it is said before anything is started
     with Display(args.quiet) as display:
-        if args.scheduler or (args.processes or (1 if args.cores else available_cores())) > 1:
+        if args.scheduler or at_once(args) > 1:
             return judge_side_by_side(args, tasks, store, display)
         return run_with_display(tasks, store, force=args.force, noun="models", display=display)
 

@@ -87,14 +87,15 @@ def executor_for(
             yield executor
 
 
-def at_once(args: argparse.Namespace, count: int) -> int:
+def at_once(args: argparse.Namespace, count: int | None = None) -> int:
     """How many of so many tasks are worked on at once on this machine: one a core, or one if its cores were given.
 
     Args:
         args: With `processes` and `cores`, None where they were not given.
-        count: Of tasks.
+        count: Of tasks; None where they can be cut into as many as there are cores.
     """
-    return min(args.processes or (1 if args.cores else available_cores()), count)
+    processes = args.processes or (1 if args.cores else available_cores())
+    return processes if count is None else min(processes, count)
 
 
 def available_cores() -> int:

@@ -96,12 +96,7 @@ class JudgedTask:
         return store.done(self.name, self.settings.preset.configuration(self.of), self.of.seed)
 
     def done(self, store: RunStore) -> bool:
-        if not self._trained(store):
-            return False
-        judged = judge_of(self.settings.folder)
-        if self.model_path.exists():
-            return self._judge().done(judged)
-        return judged.done(self.name, self.settings.preset.judge.configuration(), self.of.seed)
+        return self._trained(store) and self._judge().done(judge_of(self.settings.folder))
 
     def run(self, store: RunStore, progress: Report, force: bool) -> None:
         folder = self.settings.folder

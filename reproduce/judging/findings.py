@@ -12,6 +12,7 @@ import numpy as np
 from hvae_tf.runs import RecordError, RunStore
 from hvae_tf.runs.record import is_numbers
 from reproduce.configs import TABLE1_CELLS
+from reproduce.differences import Difference, Score, difference, pooled
 from reproduce.judging.models import split_name
 
 BASE = "vae"
@@ -93,20 +94,27 @@ class Findings:
             cells.setdefault(cell_of(record), []).append(record)
         return cells
 
-    def difference(self, cell: str, measure: str, base: str = BASE) -> Mean | None:
-        """A cell less another, seeds averaged, image by image on the images that all have; None without any.
+    def scores(self, cell: str, measure: str) -> list[Score]:
+        """How each of a cell's models was judged by a measure; by AIS, with BDMC's gap as what it may be too high by.
 
         Args:
             cell: With one model or several.
             measure: ``"ais"``, ``"nll"`` (importance sampling) or ``"neg_elbo"``.
-            base: The other.
         """
-        groups = [[values(record, measure) for record in self.cells.get(name, [])] for name in (cell, base)]
-        if not all(groups):
+        found = []
+        for record in self.cells.get(cell, []):
+            each = values(record, measure)
+            gap = float(record["results"]["gap"]) if measure == "ais" else 0.0
+            found.append(Score(record["seed"], float(each.mean()), len(each), each, gap))
+        return found
+
+    def difference(self, cell: str, measure: str, base: str = BASE) -> Difference | None:
+        """A cell less another, seeds averaged, image by image on the images that all have; None without any."""
+        if cell not in self.cells or base not in self.cells:
             return None
-        images = min(len(one) for group in groups for one in group)
-        ours, theirs = (np.mean([one[:images] for one in group], axis=0) for group in groups)
-        return Mean.of(ours - theirs)
+        images = min(score.images for name in self.cells for score in self.scores(name, measure))
+        spread = pooled([[score.on(images).mean for score in self.scores(name, measure)] for name in self.cells])
+        return difference(self.scores(cell, measure), self.scores(base, measure), spread)
 
     def seeds(self, cell: str) -> list[tuple[int, float]]:
         """Seed and mean NLL by AIS of each of a cell's models, on the images that all of the cell's have."""
