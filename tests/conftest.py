@@ -1,8 +1,12 @@
 """What all tests share: a quiet TensorFlow, a base seed that the command line can vary, and planted-error tools."""
 
 import os
+import signal
+import threading
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # begun in a shell's background; tests send Ctrl-C
 
 import keras
 import numpy as np
