@@ -190,6 +190,14 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def check_folders(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> None:
+    """An error where a folder of records is named that is not there; one that is there by default may be missing."""
+    for name in names:
+        path = getattr(args, name)
+        if path != parser.get_default(name) and not path.is_dir():
+            parser.error(f"--{name}: {path} is no folder")
+
+
 def answer(work: Callable[[argparse.Namespace], int], args: argparse.Namespace, stopped: str | None = None) -> int:
     """Does the work and gives its exit status; an interrupt is answered in one line, whenever it comes.
 

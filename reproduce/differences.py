@@ -30,6 +30,7 @@ class Score(NamedTuple):
         images: How many: the first so many test images.
         per_image: ``[images]``, or None in records from before they were kept.
         slack: By how much the mean may be too high in expectation; 0 for a bound that is itself what is compared.
+        slack_error: The standard error of that.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Score(NamedTuple):
     images: int
     per_image: np.ndarray | None
     slack: float = 0.0
+    slack_error: float = 0.0
 
     def on(self, images: int) -> "Score":
         """The same on fewer images, of which the single values are on record."""
@@ -75,6 +77,8 @@ class Difference(NamedTuple):
         images: How many both were judged on.
         how: How the error over seeds came about.
         measure: What was compared.
+        below_error: The standard error of `below`.
+        above_error: Of `above`.
     """
 
     value: float
@@ -86,6 +90,8 @@ class Difference(NamedTuple):
     images: int = 0
     how: str = ""
     measure: str = ""
+    below_error: float = 0.0
+    above_error: float = 0.0
 
     @property
     def whole_error(self) -> float:
@@ -95,15 +101,24 @@ class Difference(NamedTuple):
     @property
     def whole_free(self) -> float:
         """The degrees of freedom of `whole_error` (Welch, Satterthwaite); 0 where there are none over seeds."""
-        if self.free < 1 or math.isnan(self.image_error) or not self.whole_error > 0.0:
+        return self._welch(self.whole_error)
+
+    def _welch(self, whole: float) -> float:
+        """The degrees of freedom of seeds and images together, and of what else there is in `whole`, known surely."""
+        if self.free < 1 or not whole > 0.0:
             return self.free
-        seeds, images = (self.error / self.whole_error) ** 4, (self.image_error / self.whole_error) ** 4
-        return 1.0 / (seeds / self.free + images / (self.images - 1))
+        seeds, images = (self.error / whole) ** 4 / self.free, (self.image_error / whole) ** 4 / max(1, self.images - 1)
+        return 1.0 / (seeds + (0.0 if math.isnan(images) else images))
 
     @property
     def half(self) -> float:
-        """Half the 95 % t-interval over seeds and images together; NaN where seeds do not give one."""
-        return half_width(self.whole_error, self.whole_free) if self.free > 0 else math.nan
+        """Half the 95 % t-interval over seeds and images together; NaN where seeds do not give one.
+
+        No less than over seeds alone: Welch's degrees of freedom can grow by more than the error does.
+        """
+        if self.free < 1:
+            return math.nan
+        return max(half_width(self.error, self.free), half_width(self.whole_error, self.whole_free))
 
     @property
     def beyond(self) -> float:
@@ -111,18 +126,28 @@ class Difference(NamedTuple):
         return max(self.value - self.below, -self.value - self.above)
 
     @property
+    def beyond_error(self) -> float:
+        """The standard error of what `beyond` takes away."""
+        return self.below_error if self.value - self.below >= -self.value - self.above else self.above_error
+
+    @property
     def p(self) -> float:
         """How probable as much is by chance, where nothing is to be had and the judge is off at its worst; two-sided.
 
         NaN where seeds do not give an error.
         """
-        from scipy.special import stdtr
-
         if self.free < 1 or math.isnan(self.value):
             return math.nan
         if self.beyond <= 0.0:
             return 1.0
-        return float(2.0 * stdtr(self.whole_free, -self.beyond / self.whole_error)) if self.whole_error > 0 else 0.0
+        whole = math.hypot(self.whole_error, self.beyond_error)
+        return max(self._p(self.error, self.free), self._p(whole, self._welch(whole)))
+
+    def _p(self, error: float, free: float) -> float:
+        """By one error and its degrees of freedom."""
+        from scipy.special import stdtr
+
+        return float(2.0 * stdtr(free, -self.beyond / error)) if error > 0.0 else 0.0
 
     @property
     def verdict(self) -> str:
@@ -130,7 +155,7 @@ class Difference(NamedTuple):
         way = "lower" if self.value < 0 else "higher"
         if self.p <= LEVEL:
             return way
-        return way + OF_THESE if self.beyond > 1.96 * self.image_error else EQUAL
+        return way + OF_THESE if self.beyond > 1.96 * math.hypot(self.image_error, self.beyond_error) else EQUAL
 
     def __str__(self):
         if math.isnan(self.value):
@@ -179,8 +204,17 @@ def difference(ours: Sequence[Score], theirs: Sequence[Score], spread: Spread | 
             spread.deviation * math.sqrt(1 / len(a) + 1 / len(b)), spread.free,
             how=f"{len(a)} and {len(b)} trainings, one spread" if spread.free else "one training each",
         )  # fmt: skip
-    below, above = (max(0.0, float(np.mean([score.slack for score in scores]))) for scores in (ours, theirs))
-    return found._replace(image_error=image_error, below=below, above=above, images=images)
+    (below, below_error), (above, above_error) = (_slack(scores) for scores in (ours, theirs))
+    return found._replace(
+        image_error=image_error, below=below, above=above, images=images, below_error=below_error,
+        above_error=above_error,
+    )  # fmt: skip
+
+
+def _slack(scores: Sequence[Score]) -> tuple[float, float]:
+    """By how much the mean over seeds may be too high, with its standard error."""
+    mean = float(np.mean([score.slack for score in scores]))
+    return max(0.0, mean), math.hypot(*(score.slack_error for score in scores)) / len(scores)
 
 
 # ---------------------------------------------------------------------------------------------- many verdicts at once

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, leave, make_parser  # noqa: E402
+from reproduce.cli import answer, check_folders, leave, make_parser  # noqa: E402
 from reproduce.judged.command import (  # noqa: E402
     add_arguments,
     add_table1_arguments,
@@ -35,6 +35,7 @@ def parse(argv=None) -> argparse.Namespace:
     add_arguments(parser, CELLS, RESULTS)
     add_table1_arguments(parser)
     args = parser.parse_args(argv)
+    check_folders(parser, args, "table1", "judge")
     settle(args, PRESETS[args.preset], RESULTS)
     return args
 

@@ -18,9 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, leave, make_parser, positive, say_written, section  # noqa: E402
+from reproduce.cli import answer, check_folders, leave, make_parser, positive, say_written, section  # noqa: E402
 from reproduce.family.cells import HVI_PRESET  # noqa: E402
-from reproduce.family.command import make_table, refuse_with_budget  # noqa: E402
+from reproduce.family.command import make_table, refuse_of_other_preset  # noqa: E402
 from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
 RESULTS = ROOT / "results" / "hvi"
@@ -42,7 +42,8 @@ def parse(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.seed is not None and not 0 <= args.seed < 2**31:
         parser.error("--seed: expected an integer from 0 to 2147483647")
-    refuse_with_budget(parser, args, TOY_OPTIONS, "the toys")
+    refuse_of_other_preset(parser, args, TOY_OPTIONS, "the toys")
+    check_folders(parser, args, "table1", "judge")
     if args.preset == "toys":
         args.out = args.out or RESULTS
     settle(args, HVI_PRESET, RESULTS)

@@ -23,6 +23,7 @@ from reproduce.cli import (  # noqa: E402
     add_cluster_options,
     answer,
     check_cluster_options,
+    check_folders,
     counted,
     folder,
     integers,
@@ -95,6 +96,7 @@ def parse(argv=None) -> argparse.Namespace:
     args.evaluation = dataclasses.replace(args.evaluation, **{k: v for k, v in changes.items() if v is not None})
     args.out = args.out or ROOT / "results" / "table1" / args.preset_folder
     check_cluster_options(parser, args)
+    check_folders(parser, args, "judge", "longer")
     if args.virtual_devices and args.strategy != "mirrored":
         parser.error("--virtual-devices goes with --strategy mirrored")
     if args.strategy == "mirrored" and (args.scheduler or args.cores or (args.processes or 1) > 1):

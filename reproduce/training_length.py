@@ -23,6 +23,7 @@ from reproduce.cli import (  # noqa: E402
     add_cluster_options,
     answer,
     check_cluster_options,
+    check_folders,
     folder,
     integers,
     leave,
@@ -59,6 +60,7 @@ def parse(argv=None) -> argparse.Namespace:
     add("--force", action="store_true", help="do again what is asked for, from the start")
     add("--quiet", action="store_true", help="say nothing of how far it is")
     args = parser.parse_args(argv)
+    check_folders(parser, args, "judge", "table")
     suffix = "" if args.preset == "budget" else f"-{args.preset}"
     args.out = args.out or RESULTS / f"training_length{suffix}"
     args.table = args.table or RESULTS / "table1" / args.preset

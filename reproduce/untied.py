@@ -18,14 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from reproduce.cli import answer, folder, integers, leave, make_parser, positive  # noqa: E402
+from reproduce.cli import answer, check_folders, folder, integers, leave, make_parser, positive  # noqa: E402
 from reproduce.family.cells import UNTIED_PRESET  # noqa: E402
-from reproduce.family.command import make_table, refuse_with_budget  # noqa: E402
+from reproduce.family.command import make_table, refuse_of_other_preset  # noqa: E402
 from reproduce.gaussian.configs import PRESETS  # noqa: E402
 from reproduce.judged.command import add_arguments, add_table1_arguments, settle  # noqa: E402
 
 RESULTS = ROOT / "results" / "untied"
-GAUSSIAN_OPTIONS = ("dims", "iterations", "quiet")
+GAUSSIAN_OPTIONS = ("dims", "iterations", "figure1", "quiet")
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -42,7 +42,8 @@ def parse(argv=None) -> argparse.Namespace:
     add_arguments(parser.add_argument_group("budget"), UNTIED_PRESET.cells, RESULTS)
     add_table1_arguments(parser)
     args = parser.parse_args(argv)
-    refuse_with_budget(parser, args, GAUSSIAN_OPTIONS, "the Gaussian model")
+    refuse_of_other_preset(parser, args, GAUSSIAN_OPTIONS, "the Gaussian model")
+    check_folders(parser, args, "table1", "judge")
     if args.preset == "gaussian":
         args.out = args.out or RESULTS
     settle(args, UNTIED_PRESET, RESULTS)

@@ -15,8 +15,20 @@ def make_table(args: argparse.Namespace, script: str) -> int:
     return report_after(args, train_missing, write)
 
 
-def refuse_with_budget(parser: argparse.ArgumentParser, args: argparse.Namespace, names, of: str) -> None:
-    """An error if options of these names, which belong to something else, are given with ``--preset budget``."""
-    given = [name for name in names if getattr(args, name) is not None]
-    if args.preset == "budget" and given:
-        parser.error(f"--{given[0]}: belongs to {of}, not to --preset budget")
+def refuse_of_other_preset(parser: argparse.ArgumentParser, args: argparse.Namespace, names, of: str) -> None:
+    """An error if options are given that belong to the other preset than the one asked for.
+
+    Args:
+        parser: Of the command.
+        args: With all options, before any is filled in.
+        names: Of those that do not belong to ``--preset budget``.
+        of: What those belong to.
+    """
+    common = {"preset", "out", *names}
+    of_budget = [name for name in vars(args) if name not in common]
+    wrong, where = (names, f"to {of}, not to --preset budget") if args.preset == "budget" else (
+        of_budget, f"to --preset budget, not to {of}"
+    )  # fmt: skip
+    for name in wrong:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')}: belongs {where}")

@@ -36,6 +36,11 @@ class Line(NamedTuple):
         """BDMC's, the mean over models: what AIS may be off by."""
         return max(0.0, float(np.mean([row.gap for row in self.rows])))
 
+    @property
+    def gap_error(self) -> float:
+        """The standard error of that over simulated images."""
+        return math.hypot(*(row.gap_error for row in self.rows)) / len(self.rows)
+
 
 class Gain(NamedTuple):
     """What a cell has over the VAE of the same seed, in nats; positive is better. The first is the sum of the others.
@@ -54,14 +59,19 @@ class Gain(NamedTuple):
 def gain(line: Line, base: Line) -> Gain:
     """A cell's over another's, seed by seed."""
     # NLL by AIS is above the true one by up to the gap, of the VAE and of the cell
-    slack = {"neg_bound": (0.0, 0.0), "common": (base.gap, line.gap), "slack": (line.gap, base.gap)}
-    return Gain(*(_part(line, base, name, *around) for name, around in slack.items()))
+    around = {"neg_bound": (None, None), "common": (base, line), "slack": (line, base)}
+    return Gain(*(_part(line, base, name, *sides) for name, sides in around.items()))
 
 
-def _part(line, base, name, below=0.0, above=0.0) -> Difference:
-    """`base` less `line` in an attribute of `Line`, seed by seed."""
+def _part(line: Line, base: Line, name: str, below: Line | None = None, above: Line | None = None) -> Difference:
+    """`base` less `line` in an attribute of `Line`, seed by seed; too high, and too low, by up to the gap of these."""
     sides = ({row.seed: float(v) for row, v in zip(x.rows, getattr(x, name), strict=True)} for x in (base, line))
-    return seed_by_seed(*sides)._replace(below=below, above=above)
+    found = seed_by_seed(*sides)
+    if below is None or above is None:
+        return found
+    return found._replace(
+        below=below.gap, above=above.gap, below_error=below.gap_error, above_error=above.gap_error
+    )  # fmt: skip
 
 
 def told(part: Difference, p: float | None) -> str:
@@ -79,6 +89,11 @@ def told(part: Difference, p: float | None) -> str:
     return word + ALONE if part.p <= LEVEL else EQUAL
 
 
+def undecided(line: Line, lines: Sequence[Line], name: str) -> bool:
+    """Whether there are others that it has too few seeds in common with to be held against."""
+    return any(math.isnan(_part(line, other, name).p) for other in lines if other is not line)
+
+
 def not_apart(line: Line, lines: Sequence[Line], name: str) -> list[Line]:
-    """The others that a cell is not told apart from at 95 %, pair by pair of one seed; none where there is one seed."""
+    """The others that a cell is not told apart from at 95 %, pair by pair of one seed."""
     return [other for other in lines if other is not line and _part(line, other, name).p > LEVEL]

@@ -16,7 +16,7 @@ from reproduce.differences import ALONE, LEVEL, Difference, Spread, together
 from reproduce.family.bounds import own_bound
 from reproduce.family.cells import FamilyPreset
 from reproduce.family.figures import curves_figure, inference_figure, samples_figure
-from reproduce.family.gains import Line, gain, not_apart, told
+from reproduce.family.gains import Line, gain, not_apart, told, undecided
 from reproduce.judged.findings import (
     ABOUT_DIFFERENCES,
     Row,
@@ -28,7 +28,7 @@ from reproduce.judged.findings import (
     read_table1_row,
 )
 from reproduce.judged.timing import STEPS, Ratio, read_times
-from reproduce.judged.work import judge_of, records_of
+from reproduce.judged.work import check_one_protocol, judge_of, protocol_of, records_of
 from reproduce.tables import fixed, markdown, t_half_width
 
 BASE, WIDTH = "vae", 80
@@ -62,7 +62,7 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
     """All that is on record, of these cells.
 
     Raises:
-        RecordError: If there is nothing, or a record is damaged.
+        RecordError: If there is nothing, a record is damaged, or the folder's are of unlike protocols or data.
     """
     rows: dict[str, list[tuple[Row, dict, Path]]] = {}
     judged = judge_of(folder)
@@ -72,12 +72,14 @@ def read_found(folder: Path, preset: FamilyPreset, table1: Path, judge: Path) ->
             row = read_row(record, judged.read(record["name"]), preset.cells[cell].label)
             rows.setdefault(cell, []).append((row, record, folder))
     own = [record for group in rows.values() for _, record, _ in group]
+    check_one_protocol(own, folder)
     beside = []
     for cell, other in preset.beside.items():
         names = sorted(path.stem for path in table1.glob(f"{other}-seed*.json"))
         found = [read_table1_row(name, preset.cells[cell].label, table1, judge) for name in names]
-        if cell not in rows and any(found):
-            rows[cell] = [(*pair, table1) for pair in found if pair]
+        alike = [pair for pair in found if pair and (not own or protocol_of(pair[1]) == protocol_of(own[0]))]
+        if cell not in rows and alike:
+            rows[cell] = [(*pair, table1) for pair in alike]
             beside.append(cell)
     if not rows:
         raise RecordError(f"{folder} has no records to report")
@@ -163,7 +165,7 @@ def page(found: Found, preset: FamilyPreset, script: str) -> str:
         f"{configuration['latent_size']}), and evaluates its decoder as often for an image and training step as the "
         "second column says: with its gradient in z, or, for IWAE, without. Decoders are judged by annealed importance "
         f"sampling on {len(row.ais)} test images, bounds on {len(row.neg_elbo)} of them. Nats per image; ± is half a "
-        "95 % t-interval over seeds. A test image is binarised once, the same for all.",
+        "95 % t-interval over seeds. A test image is binarised once, the same for all." + trial(configuration),
         markdown((*head, *(["time a step, VAE = 1"] if found.times else [])), table),
         "*−bound less AIS* is what inference still lacks: how far the model's own bound is below log p(x) of its own "
         "decoder. IWAE's own bound is that of all its draws, E log 1/L Σ w. HMC-VAE maximises no bound of the refined "
@@ -180,6 +182,12 @@ def page(found: Found, preset: FamilyPreset, script: str) -> str:
         *(["![digits from the prior](samples.png)"] if found.pictures else []),
     ]  # fmt: skip
     return "\n\n".join(part if part[0] in "|#!" else textwrap.fill(part, WIDTH) for part in parts) + "\n"
+
+
+def trial(configuration: dict) -> str:
+    """What a reader has to know of a training on a part of the data; nothing where it had all."""
+    limit = configuration.get("limit")
+    return f" **A trial on the first {limit[0]} images of each split.**" if limit else ""
 
 
 def _times() -> str:
@@ -316,11 +324,13 @@ def _better(words: Mapping[str, str]) -> str:
 
 
 def _highest(others, gains) -> list[str]:
-    """Which bound is highest, and from which it is not told apart."""
+    """Which bound is highest, and from which it is not told apart; nothing where single seeds are too few to tell."""
     known = [line for line in others if not math.isnan(gains[line.name].bound.value)]
     if not known:
         return []
     best = max(known, key=lambda line: gains[line.name].bound.value)
+    if undecided(best, known, "neg_bound"):
+        return []
     found = gains[best.name]
     like = "; ".join(line.rows[0].label for line in not_apart(best, known, "neg_bound"))
     return [

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import read_record
-from reproduce.differences import Difference, Score, Spread, pooled
+from reproduce.differences import Difference, Score, Spread
 from reproduce.differences import difference as compare
 from reproduce.judging.models import split_name
 from reproduce.mnist.comparison import same_model
 from reproduce.mnist.evaluation import read_run_record
+from reproduce.mnist.report import load_table
 from reproduce.tables import fixed, markdown
 
 
@@ -101,31 +102,22 @@ def on_common_images(rows: Sequence[Row]) -> list[Row]:
 def scores(rows: Sequence[Row], of: str = "ais") -> list[Score]:
     """A field of `Row` as it is compared; where it is AIS, it may be too high by BDMC's gap."""
     values = [getattr(row, of) for row in rows]
-    gaps = [row.gap if of == "ais" else 0.0 for row in rows]
+    gaps = [(row.gap, row.gap_error) if of == "ais" else (0.0, 0.0) for row in rows]
     return [
-        Score(row.seed, float(v.mean()), len(v), v, gap) for row, v, gap in zip(rows, values, gaps, strict=True)
+        Score(row.seed, float(v.mean()), len(v), v, *gap) for row, v, gap in zip(rows, values, gaps, strict=True)
     ]  # fmt: skip
 
 
-def spread_of(groups: Iterable[Sequence[Row]], of: str = "ais") -> Spread:
-    """The spread over seeds within cells, on the images that all have."""
-    cells = [scores(rows, of) for rows in groups]
-    images = min((score.images for group in cells for score in group), default=0)
-    return pooled([[score.on(images).mean for score in group] for group in cells])
-
-
 def read_spread(table1: Path, judge: Path, of: str = "ais") -> Spread | None:
-    """`spread_of` all cells of a folder of Table 1's; None where no cell has several seeds.
+    """The spread over seeds within Table 1's cells; None where no cell has several seeds.
+
+    It is that of the means which Table 1 has, on all images that it has: on the few of which single values are kept for
+    −ELBO, means of one cell would differ by what those images happen to be, too.
 
     Raises:
         RecordError: If a record is damaged.
     """
-    groups: dict[str, list[Row]] = {}
-    for path in sorted(table1.glob("*-seed*.json")):
-        found = read_table1_row(path.stem, path.stem, table1, judge)
-        if found is not None:
-            groups.setdefault(found[0].cell, []).append(found[0])
-    spread = spread_of(groups.values(), of)
+    spread = load_table(table1, judge).seed_spread(of)
     return spread if spread.free else None
 
 

@@ -3,15 +3,18 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from hvae_tf.data import ImageData, load
 from hvae_tf.files import atomic_write
-from hvae_tf.runs import Report, RunStore, make_record
+from hvae_tf.runs import RecordError, Report, RunStore, make_record
+from hvae_tf.runs.record import as_json
 from reproduce.cli import counted, interrupt_comes_through, shown, wrapped
 from reproduce.epochs import EpochProgress
-from reproduce.judged.protocol import Preset, Run
+from reproduce.judged.protocol import Preset, Protocol, Run
 from reproduce.judged.training import active_units, take_pictures, train
 from reproduce.judging.models import JudgedModel
 from reproduce.judging.work import JudgeTask
@@ -33,6 +36,23 @@ def records_of(folder: Path) -> RunStore:
 def judge_of(folder: Path) -> RunStore:
     """Where the judge's records are."""
     return RunStore(folder / "judge")
+
+
+def protocol_of(record: dict) -> str:
+    """By what protocol, and on what data, a model was trained: equal strings for equal ones, Table 1's too."""
+    configuration = {field.name: record["configuration"].get(field.name) for field in dataclasses.fields(Protocol)}
+    return json.dumps(as_json([configuration, record["data_fingerprint"]]), sort_keys=True)
+
+
+def check_one_protocol(records: Iterable[dict], folder: Path) -> None:
+    """Raises RecordError where records that would stand in one table are of unlike protocols or data."""
+    kinds = {protocol_of(record): record["name"] for record in records}
+    if len(kinds) > 1:
+        one, other = list(kinds.values())[:2]
+        raise RecordError(
+            f"{folder}: {one} and {other} are of unlike protocols or data, and one table has one; give one of them a "
+            "folder of its own (--out)"
+        )
 
 
 @functools.lru_cache(maxsize=1)
@@ -143,12 +163,15 @@ def do_runs(args, settings: Settings) -> dict[str, str]:
     runs = [run for run in args.runs if args.force or not JudgedTask(run, settings).done(store)]
     if not runs:
         return {}
+    replaced = {run.name for run in runs} if args.force else set()
+    others = [record for record in store.read_all() if record["name"] not in replaced]
+    asked = {"name": runs[0].name, "configuration": dataclasses.asdict(settings.preset.protocol)}
+    check_one_protocol([*others, {**asked, "data_fingerprint": settings.data().fingerprint}], settings.folder)
     processes = at_once(args, len(runs))
     if processes > 1:
         settings = dataclasses.replace(settings, cores=args.cores or 1)
     else:
         settings = dataclasses.replace(settings, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
-    settings.data()  # what is wrong with it is said once, before anything is started
     tasks = [JudgedTask(run, settings) for run in runs]
     if processes > 1:
         tasks.sort(key=lambda task: -task.cost)  # the longest first, so that no core is left waiting for the last

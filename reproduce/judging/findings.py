@@ -12,7 +12,7 @@ import numpy as np
 from hvae_tf.runs import RecordError, RunStore
 from hvae_tf.runs.record import is_numbers
 from reproduce.configs import TABLE1_CELLS
-from reproduce.differences import Difference, Score, difference, pooled
+from reproduce.differences import Difference, Score, Spread, difference, pooled
 from reproduce.judging.models import split_name
 
 BASE = "vae"
@@ -104,17 +104,26 @@ class Findings:
         found = []
         for record in self.cells.get(cell, []):
             each = values(record, measure)
-            gap = float(record["results"]["gap"]) if measure == "ais" else 0.0
-            found.append(Score(record["seed"], float(each.mean()), len(each), each, gap))
+            results = record["results"]
+            gap = float(results["gap"]), float(results["gap_standard_error"] or 0.0)
+            found.append(Score(record["seed"], float(each.mean()), len(each), each, *(gap if measure == "ais" else ())))
         return found
 
     def difference(self, cell: str, measure: str, base: str = BASE) -> Difference | None:
         """A cell less another, seeds averaged, image by image on the images that all have; None without any."""
         if cell not in self.cells or base not in self.cells:
             return None
+        return difference(self.scores(cell, measure), self.scores(base, measure), self._spread(measure))
+
+    def _spread(self, measure: str) -> Spread:
+        """Over seeds: by what Table 1 has of all models on as many images, else on the images that all have here."""
+        quoted = [record["results"]["table1"] for record in self.records]
+        if measure != "ais" and all(quoted) and len({json.dumps(one["evaluation"]) for one in quoted}) == 1:
+            return pooled(
+                [[float(np.mean(r["results"]["table1"][measure])) for r in group] for group in self.cells.values()]
+            )
         images = min(score.images for name in self.cells for score in self.scores(name, measure))
-        spread = pooled([[score.on(images).mean for score in self.scores(name, measure)] for name in self.cells])
-        return difference(self.scores(cell, measure), self.scores(base, measure), spread)
+        return pooled([[score.on(images).mean for score in self.scores(name, measure)] for name in self.cells])
 
     def seeds(self, cell: str) -> list[tuple[int, float]]:
         """Seed and mean NLL by AIS of each of a cell's models, on the images that all of the cell's have."""

@@ -62,9 +62,10 @@ def _number(value: float | None) -> float:
 
 
 def _quoted(record: dict, measure: str) -> Mean:
-    """The mean as Table 1 has it, or where it has none the one made here; without an error."""
+    """The mean as Table 1 has it, or where it has none of so many samples the one made here; without an error."""
     results = record["results"]
-    if measure in results["table1"]:
+    samples = record["configuration"]["importance_samples"]
+    if measure in results["table1"] and results["table1"]["evaluation"]["samples"] == samples:
         images = results["table1"]["evaluation"]["images"]
         return Mean(float(np.mean(results["table1"][measure])), math.nan, images)
     values = results["per_image"][measure]
@@ -230,8 +231,9 @@ def _differences(findings: Findings) -> list[str]:
         "trained models; other trainings would have differed too, as the spread over seeds tells. ± is half a 95 % "
         "t-interval over seeds and images together (Welch's), absent where no cell has several seeds; where both cells "
         "have the same three seeds or more, the seeds' part is that of pairs of one seed, else one spread is taken for "
-        "all cells. The verdict takes the pair alone, and allows for BDMC's gap: AIS is too high by up to that, of "
-        "either model, whichever makes less of the difference.",
+        "all cells. The verdict takes the pair alone, and allows for BDMC's gap and its standard error: AIS is taken "
+        "to be too high by up to the gap, of either model, whichever makes less of the difference (the gap is of "
+        "images that the model simulates: a sign and no bound for these).",
     ]
 
 

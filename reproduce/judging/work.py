@@ -108,7 +108,8 @@ class JudgeTask:
             )
         weights = fingerprint(*model.get_weights())
         blocks = Blocks(store.folder / "work" / self.name, {"weights": weights, "data": data.fingerprint})
-        table = None if record is None or self.own_importance else record["results"].get("per_image")
+        alike = record is not None and record["results"]["evaluation"]["samples"] == IMPORTANCE_SAMPLES
+        table = record["results"].get("per_image") if alike and not self.own_importance else None
         return Judge(
             model, data, self.preset, blocks, name=self.name, total=self.cost, progress=progress, weights=weights,
             table=table, importance_evaluations=self._importance_evaluations(),

@@ -25,12 +25,14 @@ class Trained(NamedTuple):
         record: Of Table 1's kind.
         ais: NLL of the first test images, ``[n]``.
         gap: BDMC's, or None.
+        gap_error: Its standard error over simulated images, or None.
     """
 
     epochs: int
     record: dict
     ais: np.ndarray
     gap: float | None = None
+    gap_error: float | None = None
 
 
 class Table:
@@ -81,19 +83,23 @@ class Table:
                 values = np.array(self.judged[record["name"]]["results"]["per_image"]["ais"], float)
             if values is None:
                 return None
-            gap = self.gap(record)
-            score = Score(seed, float(values.mean()), len(values), values, 0.0 if math.isnan(gap) else gap)
-            return score.on(self.ais_images)
+            gap, error = (0.0 if math.isnan(found) else found for found in self._gap(record))
+            return Score(seed, float(values.mean()), len(values), values, gap, error).on(self.ais_images)
         values = results.get("per_image", {}).get(measure)
         values = None if values is None else np.array(values, float)
         return Score(seed, float(np.mean(results[measure])), results["evaluation"]["images"], values)
 
     def gap(self, record: dict) -> float:
         """BDMC's gap of a record's model, nats: what AIS may be too high by; NaN where it is not known."""
+        return self._gap(record)[0]
+
+    def _gap(self, record: dict) -> tuple[float, float]:
+        """With its standard error over simulated images."""
         longer = next((one for one in self.longer if one.record is record), None)
-        judged = self.judged.get(record["name"], {"results": {}})["results"].get("gap")
-        value = judged if longer is None else longer.gap
-        return math.nan if value is None else float(value)
+        results = self.judged.get(record["name"], {"results": {}})["results"]
+        judged = results.get("gap"), results.get("gap_standard_error")
+        value, error = judged if longer is None else (longer.gap, longer.gap_error)
+        return math.nan if value is None else float(value), math.nan if error is None else float(error)
 
     def scores(self, cell: str, measure: str) -> list[Score]:
         """Of the cell's runs that were judged by the measure, on the images that all of them have."""

@@ -1,6 +1,6 @@
 """How long Table 1's runs may take on this machine: a few timed steps of the VAE, scaled by the work counted.
 
-What is counted are passes through the decoder; a run's own seconds an epoch, where it has started, come before that.
+What is counted are passes through the decoder, and of a run that has started the epochs that are left.
 Estimates: they are printed before anything is spent, and never recorded.
 """
 

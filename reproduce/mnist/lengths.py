@@ -84,7 +84,8 @@ def read_lengths(folder: Path, cell: str, others: Sequence[tuple[Path, Path]] = 
     Args:
         folder: With a folder for each number of epochs.
         cell: Which.
-        others: Folders of Table 1's records, each with that of the judge's.
+        others: Folders of Table 1's records, each with that of the judge's; a training that the folder has too is
+            taken from here.
 
     Raises:
         RecordError: If a record is damaged, or the trainings are unlike in more than their length.
@@ -102,7 +103,9 @@ def read_lengths(folder: Path, cell: str, others: Sequence[tuple[Path, Path]] = 
                 continue
             results = judgement["results"]
             values = np.array(results["per_image"]["ais"], float)
-            found.append(Trained(record["configuration"]["max_epochs"], record, values, results.get("gap")))
+            gap = results.get("gap"), results.get("gap_standard_error")
+            found.append(Trained(record["configuration"]["max_epochs"], record, values, *gap))
+    found = list({(one.epochs, one.record["seed"]): one for one in found}.values())  # one that is there twice is one
     if len({but_for_length(one.record) for one in found}) > 1:
         raise RecordError(f"{folder}: trainings of unlike protocols or data; keep them in folders of their own")
     return sorted(found, key=lambda one: (one.epochs, one.record["seed"]))

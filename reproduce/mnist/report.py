@@ -179,15 +179,19 @@ def _hours(table: Table) -> str:
         "IS": sum(r.get("evaluation_seconds") or 0.0 for r in results) / 3600.0,
         "AIS and BDMC": sum(j["results"].get("seconds") or 0.0 for j in table.judged.values()) / 3600.0,
     }
-    said = ", ".join(f"{value:.2g} of {name}" for name, value in hours.items() if value)
+    said = ", ".join(f"{_hours_of(value)} of {name}" for name, value in hours.items() if value)
     return f"The hours that these {len(table.records)} runs took by the clock, each on the cores that it had: {said}."
+
+
+def _hours_of(value: float) -> str:
+    return f"{value:.0f}" if value >= 10.0 else f"{value:.2g}"
 
 
 def _on_ais(table: Table) -> str:
     if not table.judged:
         return "."
     return (
-        "; it misses more for one model than for another. AIS is the same by annealed importance sampling, on the "
+        "; what it misses may differ by model. AIS is the same by annealed importance sampling, on the "
         f"first {table.ais_images} test images, with BDMC's gap beside it, the mean over seeds: **where "
         "models are compared, the AIS column compares.**"
     )

@@ -69,9 +69,10 @@ def _judges_error(table: Table) -> str:
     if not table.judged:
         return ""
     return (
-        ", and allows for the judge's own error: NLL by AIS is too high by up to BDMC's gap, of either model, "
-        "whichever makes less of the difference (the gap is of images that the model simulates: a sign and no bound "
-        "for these; for IS nothing is allowed for: there the estimates are compared)"
+        ", and allows for the judge's own error: NLL by AIS is taken to be too high by up to BDMC's gap, of either "
+        "model, whichever makes less of the difference, and the gap's standard error is added (the gap is of images "
+        "that the model simulates: a sign and no bound for these; for IS nothing is "
+        "allowed for: there the estimates are compared)"
     )
 
 

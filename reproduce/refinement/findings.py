@@ -11,7 +11,7 @@ from hvae_tf.runs import read_record
 from reproduce.differences import Spread
 from reproduce.judged.findings import Row, read_row, read_spread, read_table1_row
 from reproduce.judged.timing import Ratio, read_times
-from reproduce.judged.work import judge_of, records_of
+from reproduce.judged.work import check_one_protocol, judge_of, protocol_of, records_of
 from reproduce.judging.models import split_name
 from reproduce.refinement.cells import CELLS
 from reproduce.refinement.work import EXACT
@@ -58,7 +58,9 @@ def read_findings(folder: Path, table1: Path, judge: Path, beside: Sequence[str]
     """
     rows, configuration, judge_configuration, pictures, any_beside = [], None, None, {}, False
     trained, judged = records_of(folder), judge_of(folder)
-    for record in trained.read_all():
+    records = trained.read_all()
+    check_one_protocol(records, folder)
+    for record in records:
         name = record["name"]
         configuration = record["configuration"]
         if judged.path(name).exists():
@@ -68,7 +70,7 @@ def read_findings(folder: Path, table1: Path, judge: Path, beside: Sequence[str]
             _add_pictures(pictures, rows[-1].cell, folder / "pictures" / f"{name}.npz")
     for cell in beside:
         for path in sorted(table1.glob(f"{cell}-seed*.json")):
-            row = _row_beside(path.stem, folder / "beside", table1, judge)
+            row = _row_beside(path.stem, folder / "beside", table1, judge, records)
             if row is not None:
                 any_beside = True
                 rows.append(row)
@@ -84,12 +86,17 @@ def read_findings(folder: Path, table1: Path, judge: Path, beside: Sequence[str]
     )  # fmt: skip
 
 
-def _row_beside(name: str, beside: Path, table1: Path, judge: Path) -> Row | None:
-    """A model of Table 1, where both its records are; with its active units, where somebody has counted them."""
+def _row_beside(name: str, beside: Path, table1: Path, judge: Path, own: Sequence[dict]) -> Row | None:
+    """A model of Table 1, where both its records are and it is of the protocol of the folder's own, if there are any.
+
+    With its active units, where somebody has counted them.
+    """
     units = beside / f"{name}.json"
     count = read_record(units)["results"]["active_units"] if units.exists() else None
     found = read_table1_row(name, LABELS_BESIDE[split_name(name)[0]], table1, judge, count)
-    return None if found is None else found[0]
+    if found is None or (own and protocol_of(found[1]) != protocol_of(own[0])):
+        return None
+    return found[0]
 
 
 def _add_pictures(pictures, cell, path) -> None:

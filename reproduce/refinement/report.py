@@ -13,6 +13,7 @@ import numpy as np
 from hvae_tf.files import update
 from hvae_tf.runs import RecordError
 from reproduce.family.figures import samples_figure
+from reproduce.family.report import trial
 from reproduce.judged.findings import ABOUT_DIFFERENCES, Row, difference, differences_table
 from reproduce.refinement.cells import CELLS, REFINED
 from reproduce.refinement.factor_analysis import STARTS
@@ -155,23 +156,35 @@ def _paired(cells, pairs, spread) -> str:
     return "; ".join(words) if words else "not trained here"
 
 
-def _mean_units(rows: list[Row]) -> float:
-    known = [row.active_units for row in rows if row.active_units is not None]
-    return float(np.mean(known)) if known else math.nan
+def _counted(rows: list[Row]) -> list[int]:
+    """The active units of those models of which they were counted."""
+    return [row.active_units for row in rows if row.active_units is not None]
 
 
-def _of_all(rows: list[Row]) -> str:
-    mean = _mean_units(rows)
-    return "" if math.isnan(mean) else f"{mean:.1f} of {rows[0].latent_size}"
+def _units_of(rows: list[Row]) -> str:
+    """A cell's active units, model by model, or once where all have as many; nothing where nobody counted."""
+    known = _counted(rows)
+    if not known:
+        return ""
+    of = f" ({len(known)} of {len(rows)} models)" if len(known) < len(rows) else ""
+    shown = known[:1] if not of and len(set(known)) == 1 else known
+    return f"{', '.join(map(str, shown))} of {rows[0].latent_size}{of}"
 
 
 def _units(cells) -> str:
     size = next(iter(cells.values()))[0].latent_size if cells else 0
-    known = {rows[0].label: mean for rows in cells.values() if not math.isnan(mean := _mean_units(rows))}
-    words = [f"{label} {mean:.1f}" for label, mean in known.items()]
-    if size and min(known.values(), default=0) == size:
+    known = {name: units for name, rows in cells.items() if (units := _counted(rows))}
+    if not known:
+        return "not trained here"
+    if min(map(min, known.values())) == size:
         return f"cannot be told here, where nothing is pruned: all {size} latents are active in every model"
-    return f"of {size} latents, " + "; ".join(words) if words else "not trained here"
+    words = "model by model, " + "; ".join(f"{cells[name][0].label} {_units_of(cells[name])}" for name in known)
+    base = known.pop("vae", [])
+    if known and base and max(map(max, known.values())) <= max(base) and min(base) <= min(map(min, known.values())):
+        words += ". All lie within what the VAE's own seeds have, so of pruning nothing can be told"
+    elif min(map(len, [base, *known.values()]), default=0) < 2:
+        words += ". Single trainings do not tell what the cells have of it"
+    return words
 
 
 def _cost(cells, times) -> str:
@@ -197,7 +210,6 @@ def _models(findings: Findings) -> list[str]:
     settings, judge = findings.configuration, findings.judge
     parts = [f"## 1. Models of {settings['dataset'] if settings else 'Table 1'}"]
     if settings and judge:
-        limit = f" **A trial on the first {settings['limit'][0]} images of each split.**" if settings["limit"] else ""
         best = ", but of models of Table 1 those of the best" if findings.beside else ""
         parts.append(
             f"{settings['max_epochs']} epochs of Adamax, cosine from {settings['learning_rate']:g}, batches of "
@@ -209,7 +221,7 @@ def _models(findings: Findings) -> list[str]:
             "the gap (BDMC's) bounds that and the error of its upper bound together, on images that the model "
             "simulates: a sign for test images, and no correction of differences. −ELBO and "
             f"IS-{judge['importance_samples']} are q0's, on the first "
-            f"{min(len(row.nll) for row in findings.rows)}.{limit}"
+            f"{min(len(row.nll) for row in findings.rows)}.{trial(settings)}"
         )
     parts.append(_model_table(findings))
     parts.append(
@@ -245,7 +257,7 @@ def _model_table(findings: Findings) -> str:
             group[0].label, len(group), _spread([row.neg_elbo[:fewer].mean() for row in group]),
             _spread([row.nll[:fewer].mean() for row in group]), _spread([row.ais[:count].mean() for row in group]),
             fixed(float(np.mean([row.gap for row in group])), 3),
-            _of_all(group), acceptance, fixed(mean("step_size")),
+            _units_of(group), acceptance, fixed(mean("step_size")),
             fixed(mean("jump")),
         ])  # fmt: skip
     head = ["model", "seeds", "−ELBO of q0", "IS", "AIS", "gap", "active units", "acceptance", "ε", "jump"]

@@ -1,21 +1,25 @@
 """The family at equal numbers of evaluations: its cells, its report, the script."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hvae_tf
 from hvae_tf.runs import RecordError, RunStore, make_record
-from reproduce import baselines
+from reproduce import baselines, hvi, untied
 from reproduce.differences import Difference
 from reproduce.family import cells
 from reproduce.family.bounds import bound
-from reproduce.family.gains import Line, gain, told
-from reproduce.family.report import read_found
+from reproduce.family.gains import Line, gain, told, undecided
+from reproduce.family.report import page, read_found
 from reproduce.judged import timing
 from reproduce.judged.findings import Row
 from reproduce.judging.presets import Chains
+
+ROOT = Path(__file__).parents[2]
 
 
 def line(name, bounds, ais, gap=0.0):
@@ -100,6 +104,53 @@ def test_times_are_ratios_round_by_round(tmp_path):
 def test_nothing_on_record_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="has no records to report"):
         read_found(tmp_path, cells.PRESETS["quick"], tmp_path, tmp_path)
+
+
+def test_a_table_has_one_protocol(tmp_path):
+    """Records of another protocol are an error, before anything is trained and in the report; Table 1's stay out."""
+    folder = ROOT / "results" / "hvi" / "budget"
+    for part in ("records", "judge"):
+        shutil.copytree(folder / part, tmp_path / part)
+    asked = [ROOT / "results" / path for path in ("table1/budget", "judge/standard")]
+    assert "vae" in read_found(tmp_path, cells.HVI_PRESET, *asked).beside
+    store = RunStore(tmp_path / "records")
+    (record,) = store.read_all()
+    record["configuration"] |= {"max_epochs": 5, "limit": [1000, 1000, 1000]}
+    store.write(record)
+    found = read_found(tmp_path, cells.HVI_PRESET, *asked)
+    assert (found.beside, [line.name for line in found.lines]) == ([], [record["configuration"]["cell"]])
+    assert "A trial on the first 1000 images" in " ".join(page(found, cells.HVI_PRESET, "hvi.py").split())
+    RunStore(tmp_path / "judge").write(RunStore(tmp_path / "judge").read(record["name"]) | {"name": "hvi-5-seed0"})
+    other = record["configuration"] | {"cell": "hvi-5", "max_epochs": 6}
+    store.write(record | {"name": "hvi-5-seed0", "configuration": other})
+    with pytest.raises(RecordError, match="hvi-2-seed0 and hvi-5-seed0 are of unlike protocols or data"):
+        read_found(tmp_path, cells.HVI_PRESET, *asked)
+
+
+def test_nothing_is_trained_into_a_table_of_another_protocol(tmp_path, capsys):
+    shutil.copytree(ROOT / "results" / "baselines" / "quick" / "records", tmp_path / "records")
+    command = ["--cells", "vae", "--seeds", "9", "--epochs", "3", "--out", str(tmp_path), "--cores", "1"]
+    assert baselines.main(command) == 1
+    assert "vae-seed9 are of unlike protocols or data" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_highest_bound_is_told_of_several_seeds_only():
+    lines = [line("a", [28.0, 28.2], [26.0, 26.1]), line("b", [27.0], [25.0])]
+    assert undecided(lines[1], lines, "neg_bound")
+    assert undecided(lines[0], lines, "neg_bound")
+    assert not undecided(lines[0], [lines[0], line("b", [27.0, 27.4], [25.0, 25.0])], "neg_bound")
+
+
+@pytest.mark.parametrize("script", [hvi, untied])
+@pytest.mark.parametrize("option", [["--report-only"], ["--cells", "vae"], ["--epochs", "5"], ["--force"], ["--time"]])
+def test_options_of_the_other_preset_are_refused(script, option, capsys):
+    with pytest.raises(SystemExit):
+        script.parse(option)
+    assert f"{option[0]}: belongs to --preset budget" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        script.parse(["--preset", "budget", "--iterations", "5"])
+    assert "--iterations: belongs to the " in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,9 +9,9 @@ from scipy import stats
 from reproduce.differences import Difference, Score, Spread, difference, pooled, seed_by_seed, together
 
 
-def score(seed, values, slack=0.0):
+def score(seed, values, slack=0.0, slack_error=0.0):
     values = np.asarray(values, float)
-    return Score(seed, float(values.mean()), len(values), values, slack)
+    return Score(seed, float(values.mean()), len(values), values, slack, slack_error)
 
 
 def test_the_error_of_the_judge_is_allowed_for():
@@ -22,19 +22,36 @@ def test_the_error_of_the_judge_is_allowed_for():
     assert found._replace(above=0.25).verdict == "not told apart"
     assert found._replace(above=0.25, image_error=0.01, images=100).verdict.startswith("lower for these trained models")
     assert found._replace(above=0.29, image_error=0.01, images=100).verdict == "not told apart"
-    scores = [score(0, [1.0, 1.1], 0.1), score(1, [1.0, 1.2], 0.3)], [score(0, [2.0, 2.1], 0.05)]
+    scores = [score(0, [1.0, 1.1], 0.1, 0.03), score(1, [1.0, 1.2], 0.3, 0.04)], [score(0, [2.0, 2.1], 0.05, 0.02)]
     found = difference(*scores)
     assert (found.below, found.above) == pytest.approx((0.2, 0.05))
+    assert (found.below_error, found.above_error) == pytest.approx((0.025, 0.02))
+
+
+def test_the_error_of_the_judges_own_gap_is_added():
+    """Of what is taken away, so that the rest is no surer than it is: SciPy's for a mean known from very many."""
+    found = Difference(-0.3, 0.03, 4, above=0.1, above_error=0.08)
+    many = 10**9
+    welch = stats.ttest_ind_from_stats(0.2, 0.03 * math.sqrt(5), 5, 0.0, 0.08 * math.sqrt(many), many, equal_var=False)
+    assert found.p == pytest.approx(welch.pvalue, rel=1e-4)
+    assert found._replace(above_error=0.0).p < found.p
+    assert found._replace(below_error=9.0).p == found.p  # that of the other side has no part in it
+    assert found._replace(value=0.3).p == pytest.approx(2.0 * stats.t.sf(0.3 / 0.03, 4))
 
 
 def test_seeds_and_images_together_are_welchs():
     """Two means of unlike spread: SciPy's interval from summary statistics."""
-    found = Difference(0.0, 0.3, 4, image_error=0.2, images=11)
-    welch = stats.ttest_ind_from_stats(1.0, 0.3 * math.sqrt(5), 5, 0.0, 0.2 * math.sqrt(11), 11, equal_var=False)
-    assert found.whole_error == pytest.approx(math.hypot(0.3, 0.2))
+    found = Difference(0.0, 0.2, 4, image_error=0.3, images=11)
+    welch = stats.ttest_ind_from_stats(1.0, 0.2 * math.sqrt(5), 5, 0.0, 0.3 * math.sqrt(11), 11, equal_var=False)
+    assert found.whole_error == pytest.approx(math.hypot(0.2, 0.3))
     assert found._replace(value=1.0).p == pytest.approx(welch.pvalue)
     assert found.half == pytest.approx(stats.t.ppf(0.975, found.whole_free) * found.whole_error)
-    assert found._replace(image_error=math.nan).half == pytest.approx(stats.t.ppf(0.975, 4) * 0.3)
+    assert found._replace(image_error=math.nan).half == pytest.approx(stats.t.ppf(0.975, 4) * 0.2)
+    # what is known of images as well makes nothing surer: Welch's degrees of freedom may grow by more than the error
+    little = found._replace(value=0.6, image_error=0.05, images=1000)
+    alone = little._replace(image_error=math.nan)
+    assert stats.t.ppf(0.975, little.whole_free) * little.whole_error < alone.half
+    assert (little.half, little.p) == pytest.approx((alone.half, alone.p))
 
 
 def test_pairs_of_one_seed_need_three_and_the_same():

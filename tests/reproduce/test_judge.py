@@ -349,6 +349,30 @@ def test_differences_are_taken_image_by_image(seed):
     assert Findings([shuffled, findings.records[1]]).difference("k5-free", "ais").verdict == "not told apart"
 
 
+def test_the_spread_over_seeds_of_the_sampler_is_that_on_all_images_of_table_1():
+    """Means over the few images of which single values are kept differ by what these images happen to be, too."""
+    names = ("vae-seed0", "vae-seed1", "k1-none-seed0")
+    nll = {"vae-seed0": 87.0, "vae-seed1": 87.2, "k1-none-seed0": 86.0}
+    few = dict(zip(names, ([80.0, 81.0], [83.0, 84.5], [79.0, 80.0]), strict=True))
+
+    def findings(samples):
+        quoted = {"evaluation": {"images": 1000, "samples": samples, "repeats": 3}}
+        return Findings([
+            judged(name, [80.0] * 4, few[name], seed=int(name[-1]), table1={
+                **quoted, "nll": [nll[name]] * 3, "neg_elbo": [nll[name] + 3.0] * 3,
+            })
+            for name in names
+        ])  # fmt: skip
+
+    deviation = 0.2 / np.sqrt(2.0)
+    samples = TINY.configuration()["importance_samples"]
+    assert findings(samples).difference("k1-none", "nll").error == pytest.approx(deviation * np.sqrt(1.5))
+    without = Findings([judged(name, [80.0] * 4, few[name], seed=int(name[-1])) for name in names])
+    assert without.difference("k1-none", "nll").error == pytest.approx(3.25 / np.sqrt(2.0) * np.sqrt(1.5))
+    for count, shown in ((samples, 87.0), (samples + 1, 80.5)):  # a table of another number of samples is not quoted
+        assert f"| {shown:.2f} |" in page(findings(count)).split("## Both bounds")[0]
+
+
 def test_what_the_sampler_misses_is_paired_too():
     record = judged("vae-seed0", [100.0, 50.0, 80.0], [100.4, 50.6])
     assert paired(record, "nll").value == pytest.approx(0.5)

@@ -61,6 +61,9 @@ def test_more_cores_are_never_slower_and_never_beat_their_number(measured):
         assert found.busy <= cores * found.seconds * (1 + 1e-9)
         assert 1 <= found.cores_a_run <= measured.most_cores
         before = found.seconds
+    enough = report.most_useful_cores(runs, measured)
+    assert on_cores(runs, measured, enough).seconds == pytest.approx(one.longest)
+    assert on_cores(runs, measured, enough - 1).seconds > 1.001 * one.longest
 
 
 def test_checkpoints_cost_their_bytes_over_the_bandwidth(measured):

@@ -123,6 +123,7 @@ def test_runs_are_shared_out(tmp_path, monkeypatch):
         (["--processes", "0"], "at least 1"),
         (["--out", ""], "empty"),
         (["--data-dir", " "], "empty"),
+        (["--judge", "/nowhere"], "--judge: /nowhere is no folder"),
         (["--virtual-devices", "2"], "goes with --strategy mirrored"),
         (["--strategy", "mirrored", "--processes", "2"], "all devices for one training"),
     ],

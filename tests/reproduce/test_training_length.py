@@ -44,6 +44,9 @@ def test_page_and_figure_are_made_from_the_records(tmp_path, capsys):
     assert images == 2
     assert [length.epochs for length in lengths] == [15, 60, 240]
     np.testing.assert_allclose(lengths[1].ais, [87.0, 87.5])
+    again = read_lengths(tmp_path, "vae", [(tmp_path / "60", tmp_path / "60" / "judge")])  # Table 1's has them too
+    assert [one.record["name"] for one in again] == [one.record["name"] for one in trained]
+    (tmp_path / "none").mkdir()
     arguments = ["--report-only", "--out", str(tmp_path), "--table", str(tmp_path / "none")]
     assert training_length.main(arguments) == 0
     text = (tmp_path / "training_length.md").read_text()
@@ -164,6 +167,7 @@ def test_lengths_are_trained_and_judged_and_left_alone_afterwards(tmp_path, monk
     monkeypatch.setitem(configs.TABLE1_PRESETS, "tiny", preset)
     monkeypatch.setitem(presets.JUDGE_PRESETS, "standard", judge)
     out, arguments = tmp_path / "out", ["--preset", "tiny", "--epochs", "1,3", "--images", "4", "--quiet"]
+    (tmp_path / "none").mkdir()
     arguments += ["--processes", "2", "--out", str(out), "--table", str(tmp_path / "none")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("reproduce.workers.worker_pool", lambda *_: InlineExecutor())

@@ -81,7 +81,10 @@ def test_the_headline_is_what_the_records_say():
     assert "at d = 9, the largest size" in text
     assert "9 for HVAE, K = 1 and 29 for VB; the exact maximum likelihood on the same data has 9. " in text
     assert "HVAE, K = 1 has the smallest error there, as the paper says: 20 ± 2.5 less than VB." in text
-    assert "Errors below the maximum likelihood's (VB at d = 1) are no merit" in text
+    assert "Errors of Δ more than 10 % below the maximum likelihood's (VB at d = 1) are no merit" in text
+    assert "Less far below" not in text
+    near = {"hvae-k1": {d: e - [0.02, 0.01, 0.02] for d, e in ml.items()}, "vb": better["vb"]}
+    assert headline(made_up(near, ml), "corrected").endswith("told apart from it: HVAE, K = 1 at d = 1 and 9.")
     worse = {"hvae-k1": better["vb"], "nf-k1": {1: ml[1], 9: ml[9] + [0.1, 0.0, -0.1]}}
     text = headline(made_up(worse, ml), "corrected")
     assert "HVAE, K = 1 does not have the smallest error there" in text

@@ -81,10 +81,15 @@ def test_verdicts_say_what_is_missing():
     from reproduce.refinement.findings import Findings
 
     text = " ".join(verdicts(Findings([row("m1-l5", 0, [1.0, 2.0])], None, None, None, {})).split())
-    for claim in ("no VAE on record", "*More moves help*: not trained here", "of 8 latents, HMC-VAE, M = 1, L = 5 4.0"):
+    for claim in ("no VAE on record", "*More moves help*: not trained here", "HMC-VAE, M = 1, L = 5 4 of 8"):
         assert claim in text
     full = [row("vae", 0, [1.0, 2.0], units=8), row("m1-l5", 0, [1.0, 2.5], units=8)]
     assert "cannot be told here" in verdicts(Findings(full, None, None, None, {}))
+    seeds = [row("vae", seed, [1.0, 2.0], units=units) for seed, units in enumerate((7, None, 3))]
+    for units, told in ((5, True), (8, False)):
+        text = verdicts(Findings([*seeds, row("m1-l5", 0, [1.0, 2.5], units=units)], None, None, None, {}))
+        assert "VAE 7, 3 of 8 (2 of 3 models)" in " ".join(text.split())
+        assert ("nothing can be told" in " ".join(text.split())) == told
 
 
 def test_active_units_are_those_whose_means_vary():
