@@ -41,7 +41,8 @@ class LogMeanExp(NamedTuple):
     Attributes:
         log_sum: ``[...]``, log sum_s w_s, in float64.
         log_sum_squares: ``[...]``, log sum_s w_s^2, in float64.
-        count: Number of samples seen, a scalar of the weights' type, which is that of the estimate.
+        count: Number of samples seen, a scalar of the weights' type, or float32 if that is a half type, which has not
+            all whole numbers; that type is the estimate's.
 
     Example:
         >>> halves = tf.math.log([1.0, 3.0]), tf.math.log([2.0, 2.0])
@@ -61,7 +62,7 @@ class LogMeanExp(NamedTuple):
         return cls(
             tf.reduce_logsumexp(precise, axis=0),
             tf.reduce_logsumexp(2.0 * precise, axis=0),
-            tf.cast(tf.shape(log_weights)[0], log_weights.dtype),
+            tf.cast(tf.shape(log_weights)[0], log_weights.dtype if log_weights.dtype.size > 2 else tf.float32),
         )
 
     @classmethod

@@ -59,8 +59,8 @@ class EventData:
     contexts: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self):
-        check_seed("split_seed", self.split_seed)
-        check_seed("binarise_seed", self.binarise_seed)
+        for name in ("split_seed", "binarise_seed"):
+            object.__setattr__(self, name, check_seed(name, getattr(self, name)))
         if self.max_value is not None and not self.max_value > 0:
             raise DataError(f"max_value is {self.max_value}; expected a number above 0, or None for values as they are")
         for split in SPLITS:

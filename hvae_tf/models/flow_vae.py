@@ -75,7 +75,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         prior: p(z) = N(0, I).
 
     Raises:
-        ValueError: If networks, latent sizes, flow and likelihood do not fit together, or an argument is out of range.
+        ValueError: If networks, latent sizes, flow and likelihood do not fit together, an argument is out of range, or
+            the policy's variables are of a half type.
     """
 
     _flow_kind: Any = Flow  # of a subclass that is named after a flow: that one
@@ -85,6 +86,11 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         seed: int = 0, kl: str | None = None, gradient: str = "standard", **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        if self.variable_dtype not in ("float32", "float64"):
+            raise ValueError(
+                f"under the policy {self.dtype_policy.name!r} variables, and sums over samples and pixels, would be "
+                f"{self.variable_dtype}, which is too coarse for nats; take 'mixed_{self.variable_dtype}'"
+            )
         self.autocast = False  # of a mixed policy Keras would round x before the likelihood sees it
         self.likelihood = get_likelihood(likelihood)
         self.event_shape, self.latent_size = check_encoder(encoder)

@@ -162,10 +162,9 @@ class Inference(ModelParts):
 
     def _draws(self, graph, data, stream, num_samples, seed, chunk_size, batch_size, verbose=0) -> Iterator:
         """For each batch of events an iterator of what `graph` gives for each chunk of samples, ``[S, B, ...]``."""
-        check_count("num_samples", num_samples)
-        check_count("chunk_size", chunk_size)
+        num_samples, chunk_size = check_count("num_samples", num_samples), check_count("chunk_size", chunk_size)
         sizes = [tf.constant(min(chunk_size, num_samples - start)) for start in range(0, num_samples, chunk_size)]
-        check_count("batch_size", batch_size)
+        batch_size = check_count("batch_size", batch_size)
         x, _ = parts(data)
         bar = keras.utils.Progbar(-(-len(x) // batch_size) * len(sizes), verbose=verbose, unit_name="chunk")
 

@@ -70,10 +70,11 @@ class Refinement(ModelParts):
         """
         data = self._data(x, y)
         num_events = len(parts(data)[0])
-        for name, count in (
-            ("num_moves", num_moves), ("num_leapfrog_steps", num_leapfrog_steps), ("batch_size", batch_size),
-        ):  # fmt: skip
-            check_count(name, count)
+        counts = [
+            tf.constant(check_count("num_moves", num_moves)),
+            tf.constant(check_count("num_leapfrog_steps", num_leapfrog_steps)),
+        ]
+        batch_size = check_count("batch_size", batch_size)
         if z_0 is None:
             z_0 = self.sample_posterior(x, num_samples, seed, batch_size=batch_size, y=y)
         z_0 = np.asarray(z_0, self.variable_dtype)
@@ -90,7 +91,6 @@ class Refinement(ModelParts):
         if not self._refine_graphs:
             self._refine_graphs = self._make_refine_graphs()
         tune, move = self._refine_graphs
-        counts = tf.constant(num_moves), tf.constant(num_leapfrog_steps)
         found = []
         for number, ((batch, q0), pair) in enumerate(self._batches(data, seed_pair(seed, _REFINE), batch_size)):
             eps = tune(batch, q0, counts[1], pair) if step_size is None else tf.constant(step_size, q0.mean.dtype)

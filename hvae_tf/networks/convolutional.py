@@ -53,7 +53,9 @@ def conv_encoder(
         >>> hvae_tf.conv_encoder().output_shape  # the paper's
         [(None, 64), (None, 64)]
     """
-    image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
+    image_shape, filters, latent_size, hidden_units, kernel_size = _check_sizes(
+        image_shape, latent_size, hidden_units, filters, kernel_size
+    )
     glorot = glorot_uniform(seed, ENCODER)
     x = keras.Input(image_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="image")
     h = x
@@ -112,9 +114,10 @@ def conv_decoder(
         >>> hvae_tf.conv_decoder((32, 24, 3), latent_size=16).output_shape
         (None, 32, 24, 3)
     """
-    image_shape, filters = _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size)
-    check_count("outputs_per_channel", outputs_per_channel)
-    outputs = image_shape[-1] * outputs_per_channel
+    image_shape, filters, latent_size, hidden_units, kernel_size = _check_sizes(
+        image_shape, latent_size, hidden_units, filters, kernel_size
+    )
+    outputs = image_shape[-1] * check_count("outputs_per_channel", outputs_per_channel)
     output_bias = check_output_bias(output_bias, (*image_shape[:2], outputs))
 
     sizes = [image_shape[:2]]
@@ -151,10 +154,9 @@ def _check_sizes(image_shape, latent_size, hidden_units, filters, kernel_size):
         raise ValueError(f"image_shape is {image_shape}; expected (height, width, channels)")
     if not filters:
         raise ValueError("filters is empty; expected one number of maps for each convolution")
-    for name, values in (("image_shape", image_shape), ("filters", filters)):
-        for i, value in enumerate(values):
-            check_count(f"{name}[{i}]", value)
-    check_count("latent_size", latent_size)
-    check_count("hidden_units", hidden_units)
-    check_count("kernel_size", kernel_size)
-    return image_shape, filters
+    image_shape, filters = (
+        tuple(check_count(f"{name}[{i}]", value) for i, value in enumerate(values))
+        for name, values in (("image_shape", image_shape), ("filters", filters))
+    )
+    sizes = {"latent_size": latent_size, "hidden_units": hidden_units, "kernel_size": kernel_size}
+    return image_shape, filters, *(check_count(name, value) for name, value in sizes.items())

@@ -47,7 +47,7 @@ def dense_encoder(
         >>> hvae_tf.dense_encoder((5,), latent_size=2).output_shape
         [(None, 2), (None, 2)]
     """
-    event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
+    event_shape, latent_size, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
     glorot = glorot_uniform(seed, ENCODER)
     x = keras.Input(event_shape, dtype=keras.dtype_policies.get(dtype).variable_dtype, name="event")
     h = keras.layers.Flatten(dtype=dtype, name="flatten")(x)
@@ -93,8 +93,8 @@ def dense_decoder(
         >>> hvae_tf.dense_decoder((8, 8, 1), latent_size=2, outputs_per_channel=2).output_shape
         (None, 8, 8, 2)
     """
-    event_shape, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
-    check_count("outputs_per_channel", outputs_per_channel)
+    event_shape, latent_size, hidden_units = _check_sizes(event_shape, latent_size, hidden_units)
+    outputs_per_channel = check_count("outputs_per_channel", outputs_per_channel)
     shape = (*event_shape[:-1], event_shape[-1] * outputs_per_channel)
     output_bias = check_output_bias(output_bias, shape)
     glorot = glorot_uniform(seed, DECODER)
@@ -120,11 +120,8 @@ def _check_sizes(event_shape, latent_size, hidden_units):
     sizes = []
     for name, value in (("event_shape", event_shape), ("hidden_units", hidden_units)):
         size = tuple(value) if np.iterable(value) and not isinstance(value, str) else (value,)
-        for i, entry in enumerate(size):
-            check_count(f"{name}[{i}]", entry)
-        sizes.append(size)
+        sizes.append(tuple(check_count(f"{name}[{i}]", entry) for i, entry in enumerate(size)))
     event_shape, hidden_units = sizes
     if not event_shape:
         raise ValueError("event_shape is (); expected one size or more, such as (d,), (t, d) or (H, W, C)")
-    check_count("latent_size", latent_size)
-    return event_shape, hidden_units
+    return event_shape, check_count("latent_size", latent_size), hidden_units

@@ -111,11 +111,10 @@ def fit(
         >>> hvae_tf.fit(model, batches, data.binarised("validation"), folder, max_epochs=2, verbose=0).epochs
         2
     """
-    check_count("max_epochs", max_epochs)
-    check_count("validation_batch_size", validation_batch_size)
-    for name, value in (("patience", patience), ("checkpoint_steps", checkpoint_steps)):
-        if value is not None:
-            check_count(name, value)
+    max_epochs = check_count("max_epochs", max_epochs)
+    validation_batch_size = check_count("validation_batch_size", validation_batch_size)
+    patience = None if patience is None else check_count("patience", patience)
+    checkpoint_steps = None if checkpoint_steps is None else check_count("checkpoint_steps", checkpoint_steps)
     if checkpoint_seconds is not None and not checkpoint_seconds > 0:
         raise ValueError(f"checkpoint_seconds is {checkpoint_seconds!r}; expected a positive number, or None")
     if getattr(model, "optimizer", None) is None or not model.built:
@@ -124,6 +123,8 @@ def fit(
     images, contexts = validation if isinstance(validation, tuple) else (validation, None)
     if getattr(model, "context_spec", None) is not None:
         model.check_context(contexts, len(images), "y of validation")
+    else:
+        contexts = None  # which a model of p(x) takes no notice of
     try:
         configuration = json.loads(json.dumps(dict(configuration or {})))
     except TypeError as error:

@@ -124,6 +124,14 @@ def test_float32_keeps_the_error_of_large_log_weights(shift, estimate_of):
     np.testing.assert_allclose(unlike.standard_error, expected, rtol=5e-3)  # the jackknife differs by its second order
 
 
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16], ids=lambda dtype: dtype.name)
+def test_samples_of_half_types_are_counted(dtype):
+    """Ten thousand weights of one: bfloat16 has no whole numbers to count them by from 256 on."""
+    found = LogMeanExp.over([tf.zeros([10, 1], dtype)] * 1000).estimate()
+    assert found.value.dtype == tf.float32
+    np.testing.assert_allclose(found.value, 0.0, atol=1e-6)
+
+
 def test_weights_of_unlike_size_merge():
     tiny, huge = (LogMeanExp.of(tf.constant([shift], tf.float64)) for shift in (-3000.0, 3000.0))
     estimate = tiny.merge(huge).estimate()

@@ -4,6 +4,7 @@ x = W z + V y + b + s e, so p(x|y) = N(V y + b, W W^T + s^2 I).
 """
 
 import functools
+import json
 
 import keras
 import numpy as np
@@ -175,6 +176,33 @@ def test_a_label_as_an_integer(digits):
     model.fit(x, labels, batch_size=8, verbose=0)
     assert model.sample(4, y=2).shape == (4, 4, 3, 1)
     assert model.elbo(x, y=labels).shape == (24,)
+
+
+def test_a_model_of_no_context_is_trained_where_there_are_some(digits, tmp_path):
+    """A split of labelled data as validation: the labels are ignored, as those of its batches are."""
+    x, y = (np.tile(part, (6, *[1] * (part.ndim - 1))) for part in digits)  # enough to ask for a collapse
+    sizes = {"event_shape": x.shape[1:], "latent_size": 2, "hidden_units": (4,)}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    model.compile("adamax")
+    data = hvae_tf.from_arrays("mine", x, x[:4], max_value=1, contexts=(y, y[:4]))
+    batches = hvae_tf.TrainBatches(data, batch_size=8, seed=0)
+    validation = data.binarised("validation"), data.contexts["validation"]
+    result = hvae_tf.fit(model, batches, validation, tmp_path, max_epochs=np.int64(1), patience=np.int64(3), verbose=0)
+    assert result.epochs == 1
+
+
+def test_counts_and_seeds_of_numpy_are_as_good(digits):
+    x, _ = digits
+    sizes = {"event_shape": x.shape[1:], "latent_size": np.int64(2), "hidden_units": np.array([4])}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    two = np.int64(2)
+    np.testing.assert_array_equal(model.elbo(x, two, two, two, two), model.elbo(x, 2, 2, 2, 2))
+    found, same = (model.log_likelihood(x, n, chunk_size=n).value for n in (two, 2))
+    np.testing.assert_array_equal(found, same)
+    moved, same = (model.refine(x, num_moves=n, num_leapfrog_steps=n, step_size=0.1).z for n in (two, 2))
+    np.testing.assert_array_equal(moved, same)
+    data = hvae_tf.from_arrays("mine", x, x[:4], max_value=1, split_seed=two, binarise_seed=two)
+    assert json.loads(json.dumps(data.configuration()))["split_seed"] == 2
 
 
 @pytest.mark.slow

@@ -95,6 +95,12 @@ def test_under_a_mixed_policy_the_events_are_not_rounded(networks, images):
     np.testing.assert_array_equal(model(x), model._reconstruction(tf.constant(x)))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_variables_of_half_types_are_refused(networks, dtype):
+    with pytest.raises(ValueError, match=f"too coarse for nats; take 'mixed_{dtype}'"):
+        VAE(*networks(), dtype=dtype)
+
+
 @pytest.mark.slow
 def test_training_is_a_function_of_seed_and_step(networks, images):
     weights = []
