@@ -141,8 +141,8 @@ def _judge_seconds() -> str:
     minutes = sorted(float(row["seconds"]) / 60 for row in rows)
     judged = " to ".join(map(str, dict.fromkeys((images[0], images[-1]))))
     return (
-        f"A model of Table 1, {judged} images and BDMC, took {minutes[0]:.0f} to {minutes[-1]:.0f} minutes, with "
-        "whatever share of the cores it had."
+        f"A model of Table 1, {judged} images and BDMC, took {minutes[0]:.0f} to {minutes[-1]:.0f} minutes (what was "
+        "done\nside by side, added up), with whatever share of the cores it had."
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import RunStore, make_record
+from hvae_tf.runs.record import as_json
 from reproduce.judged.protocol import Preset, Run
 
 NAME = "times"
@@ -45,7 +46,7 @@ def configuration(preset: Preset, cells: Iterable[str]) -> dict:
 
 
 def make_times(preset: Preset, cells: Iterable[str], data, folder: Path, say: Callable[[str], None]) -> None:
-    """Times a training step of the VAE and of these cells, and leaves a record.
+    """Times a training step of the VAE and of these cells, and leaves a record; in it other cells keep their times.
 
     Args:
         preset: The table.
@@ -66,9 +67,20 @@ def make_times(preset: Preset, cells: Iterable[str], data, folder: Path, say: Ca
                     timed()
                 seconds[name][label].append((time.process_time() - began) / STEPS)
         say(f"timed, round {number} of {ROUNDS}")
-    RunStore(folder / NAME).write(make_record(
-        NAME, configuration=configuration(preset, names), seed=0, data_fingerprint=data.fingerprint, history={},
-        wall_seconds=0.0, results={"processor_seconds_per_step": seconds},
+    _leave(RunStore(folder / NAME), seconds, configuration(preset, names), data.fingerprint)
+
+
+def _leave(store: RunStore, seconds: dict[str, dict[str, list[float]]], configuration: dict, fingerprint: str) -> None:
+    """Writes the record, with what an older one of the same protocol and data has of other cells."""
+    if store.path(NAME).exists():
+        old = store.read(NAME)
+        before, now = ({**as_json(c), "cells": None} for c in (old["configuration"], configuration))
+        if before == now and old["data_fingerprint"] == fingerprint:
+            seconds = {**old["results"]["processor_seconds_per_step"], **seconds}
+            configuration = {**configuration, "cells": {**old["configuration"]["cells"], **configuration["cells"]}}
+    store.write(make_record(
+        NAME, configuration=configuration, seed=0, data_fingerprint=fingerprint, history={}, wall_seconds=0.0,
+        results={"processor_seconds_per_step": seconds},
     ))  # fmt: skip
 
 

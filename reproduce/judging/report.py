@@ -113,8 +113,8 @@ def page(findings: Findings) -> str:
         "first test images as their column says, from the model's record of Table 1 where it has one. The last column "
         f"but one is AIS from the prior (T = {prior['num_temperatures']}), which shares no blind spot with the "
         "encoder, less AIS from the encoder, on the same few images: all these are upper bounds of the NLL in "
-        "expectation, and the lower is the nearer. Seconds are those that passed, with whatever share of the cores the "
-        "call had.",
+        "expectation, and the lower is the nearer. Seconds are those of all blocks by the clock, with whatever "
+        "share of the cores each had; blocks that were done side by side count each.",
         "## Both bounds",
         _bounds(findings),
         "For images that a model simulates, log p(x) is bounded from below by the same chains, and from above by "

@@ -180,7 +180,10 @@ def _hours(table: Table) -> str:
         "AIS and BDMC": sum(j["results"].get("seconds") or 0.0 for j in table.judged.values()) / 3600.0,
     }
     said = ", ".join(f"{_hours_of(value)} of {name}" for name, value in hours.items() if value)
-    return f"The hours that these {len(table.records)} runs took by the clock, each on the cores that it had: {said}."
+    return (
+        f"The hours that these {len(table.records)} runs took by the clock, each on the cores that it had: {said} "
+        "(where parts were done side by side, each counts)."
+    )
 
 
 def _hours_of(value: float) -> str:

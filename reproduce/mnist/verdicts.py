@@ -158,7 +158,7 @@ def _longer(table: Table) -> list[str]:
         epochs: [one.record for one in table.longer if one.epochs == epochs]
         for epochs in sorted({one.epochs for one in table.longer})
     }
-    rows, ahead, behind, open_ = [], [], [], []
+    rows, ahead, behind, open_, undecided = [], [], [], [], []
     for cell, records in table.cells.items():
         candidates = []
         for epochs, group in lengths.items():
@@ -182,6 +182,8 @@ def _longer(table: Table) -> list[str]:
             ahead.append(name)
         elif way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE:
             open_.append(name)
+        else:
+            undecided.append(name)
     if not rows:
         return [
             "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "
@@ -193,12 +195,13 @@ def _longer(table: Table) -> list[str]:
             ("The VAE that was trained for longer, in at most a quarter more time than the model, is ahead of", behind),
             ("Ahead of it, in at most a quarter more time than it had", ahead),
             ("Not told apart from it, in a time that differs by at most a quarter", open_),
+            ("Not decided, for who is ahead had more time, or neither is and their times differ", undecided),
         )
         if names
     ]
     return [
         markdown(["model", "against", "its time over the model's", "measure", *OF_A_PAIR], rows),
         "Each cell is held against the longer training that is nearest to it in time. Below zero, the model of the "
-        "first column is ahead.",
-        f"{EQUAL_TIME} {' '.join(said) or 'Nothing is decided: who is ahead had more time.'}",
+        "first column is ahead. A verdict takes its pair alone.",
+        f"{EQUAL_TIME} {' '.join(said)}",
     ]

@@ -101,6 +101,17 @@ def test_times_are_ratios_round_by_round(tmp_path):
     assert str(found) == "3.0 (3.0 to 3.1)"
 
 
+def test_cells_that_are_not_timed_again_keep_their_times(tmp_path):
+    store, seconds = RunStore(tmp_path / "times"), {"base": [1.0], "own": [2.0]}
+    preset = cells.PRESETS["quick"]
+    for name, fingerprint in (("hvi-6", "a"), ("uha-6", "a"), ("hvi-11", "a")):
+        timing._leave(store, {name: seconds}, timing.configuration(preset, [name]), fingerprint)
+    assert timing.read_times(tmp_path).keys() == {"hvi-6", "uha-6", "hvi-11"}
+    assert store.read("times")["configuration"]["cells"].keys() == {"hvi-6", "uha-6", "hvi-11"}
+    timing._leave(store, {"uha-6": seconds}, timing.configuration(preset, ["uha-6"]), "other data")
+    assert timing.read_times(tmp_path).keys() == {"uha-6"}
+
+
 def test_nothing_on_record_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="has no records to report"):
         read_found(tmp_path, cells.PRESETS["quick"], tmp_path, tmp_path)
