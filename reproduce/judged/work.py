@@ -163,15 +163,12 @@ def do_runs(args, settings: Settings) -> dict[str, str]:
     runs = [run for run in args.runs if args.force or not JudgedTask(run, settings).done(store)]
     if not runs:
         return {}
-    replaced = {run.name for run in runs} if args.force else set()
-    others = [record for record in store.read_all() if record["name"] not in replaced]
-    asked = {"name": runs[0].name, "configuration": dataclasses.asdict(settings.preset.protocol)}
-    check_one_protocol([*others, {**asked, "data_fingerprint": settings.data().fingerprint}], settings.folder)
     processes = at_once(args, len(runs))
     if processes > 1:
         settings = dataclasses.replace(settings, cores=args.cores or 1)
     else:
         settings = dataclasses.replace(settings, cores=take_cores(args.cores), epoch_lines=args.verbose == 2)
+    _check_table(args, settings, store, runs)  # with its data, whose faults are said once, before anything is started
     tasks = [JudgedTask(run, settings) for run in runs]
     if processes > 1:
         tasks.sort(key=lambda task: -task.cost)  # the longest first, so that no core is left waiting for the last
@@ -183,3 +180,11 @@ def do_runs(args, settings: Settings) -> dict[str, str]:
         display = stack.enter_context(Display(quiet=not args.verbose))
         executor = stack.enter_context(worker_pool(processes, settings.cores or 1)) if processes > 1 else None
         return run_with_display(tasks, store, executor, force=args.force, display=display)
+
+
+def _check_table(args, settings: Settings, store: RunStore, runs: list[Run]) -> None:
+    """Raises RecordError where runs of this protocol would stand beside records of another."""
+    replaced = {run.name for run in runs} if args.force else set()
+    others = [record for record in store.read_all() if record["name"] not in replaced]
+    asked = {"name": runs[0].name, "configuration": dataclasses.asdict(settings.preset.protocol)}
+    check_one_protocol([*others, {**asked, "data_fingerprint": settings.data().fingerprint}], settings.folder)

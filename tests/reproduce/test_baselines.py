@@ -140,7 +140,7 @@ def test_a_table_has_one_protocol(tmp_path):
 
 def test_nothing_is_trained_into_a_table_of_another_protocol(tmp_path, capsys):
     shutil.copytree(ROOT / "results" / "baselines" / "quick" / "records", tmp_path / "records")
-    command = ["--cells", "vae", "--seeds", "9", "--epochs", "3", "--out", str(tmp_path), "--cores", "1"]
+    command = ["--cells", "vae", "--seeds", "9", "--epochs", "3", "--out", str(tmp_path), "--processes", "1"]
     assert baselines.main(command) == 1
     assert "vae-seed9 are of unlike protocols or data" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
