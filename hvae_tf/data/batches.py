@@ -9,6 +9,13 @@ from hvae_tf.data.binarisation import binarise, draw_key
 from hvae_tf.data.events import EventData
 
 
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same without TensorFlow's tuner, whose thread a pass waits for at its end: nothing is left to tune."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 class TrainBatches:
     """Shuffled training batches, freshly binarised where the values are intensities, numbered from step 0.
 
@@ -95,4 +102,5 @@ class TrainBatches:
         with tf.device("CPU:0"):
             steps = tf.data.Dataset.range(first, last).flat_map(steps_of).skip(start - first * length)
             steps = steps.take(stop - start).apply(tf.data.experimental.assert_cardinality(stop - start))
-            return steps.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+            batches = steps.map(self.batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return untuned(batches)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
+from hvae_tf.data.batches import untuned
 from hvae_tf.training.checkpoint import CheckpointError
 from hvae_tf.training.collapse import warn_of_collapse
 from hvae_tf.training.configuration import describe_run, remember_compiled
@@ -180,6 +181,8 @@ def _train_or_say(model, batches, run, *arguments) -> None:
 def _train(model, batches, run, validation, validation_batch_size, callbacks, verbose) -> None:
     """Keras's fit, from where the run is to its end, in passes that end where an epoch does."""
     length = batches.steps_per_epoch
+    with tf.device("CPU:0"):  # batched once, where Keras would do it again with a tuner's thread to end each time
+        validation = untuned(tf.data.Dataset.from_tensor_slices(validation).batch(validation_batch_size))
     while not run.progress.stopped:
         start, epoch = run.progress.step, run.progress.step // length
         # one pass for all epochs, where Keras's executions of several steps do not run from one into the next
@@ -195,7 +198,6 @@ def _train(model, batches, run, validation, validation_batch_size, callbacks, ve
                 steps_per_epoch=length if whole else None,
                 shuffle=False,
                 validation_data=validation,
-                validation_batch_size=validation_batch_size,
                 callbacks=[*callbacks, run],
                 verbose=verbose,
             )

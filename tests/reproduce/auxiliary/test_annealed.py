@@ -4,8 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from reproduce import annealed as script
+from reproduce.auxiliary import training
 from reproduce.auxiliary.annealed import CENTRES, KEPT, Results
 from reproduce.auxiliary.annealed_report import fits_csv, gaps_csv, page
 from reproduce.auxiliary.annealing import BestAnnealing, best_annealing
@@ -58,8 +60,22 @@ def test_the_tables():
     assert rows[3][:2] == ["HVI", "5"]
 
 
+@pytest.fixture
+def eager_training(monkeypatch):
+    """Two steps of seven flows take a fraction of what it takes to trace them; test_hvi.py trains in graphs."""
+
+    def train(*arguments):
+        tf.config.run_functions_eagerly(True)
+        try:
+            return training.train(*arguments)
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    monkeypatch.setattr("reproduce.auxiliary.annealed.train", train)
+
+
 @pytest.mark.slow
-def test_end_to_end(tmp_path, capsys):
+def test_end_to_end(tmp_path, capsys, eager_training):
     assert script.main(["--iterations", "2", "--draws", "2000", "--longest", "4", "--out", str(tmp_path)]) == 0
     assert str(tmp_path / "report.md") in capsys.readouterr().out
     assert "| 4 | 8.67 | 8.67 | 94.39 |" in (tmp_path / "report.md").read_text()
