@@ -123,6 +123,13 @@ class GaussianOffsetTarget(Target):
         fit = tf.reduce_sum(self._n_precision * tf.square(self._residual - z), axis=-1)
         return self._constant - 0.5 * fit + standard_normal_log_prob(z)
 
+    def expected_log_joint(self, mean, scale):
+        """The expectation of log p(D, z) under N(mean, diag scale^2), exactly: ``[..., d]`` both ``-> [...]``, nats.
+
+        log p(D, z) is quadratic in z, so what the spread takes off the value at the mean is half a trace.
+        """
+        return self._log_joint(mean) - 0.5 * tf.reduce_sum((1.0 + self._n_precision) * tf.square(scale), axis=-1)
+
     def _value_and_grad(self, z):
         # grad log p = -(z + N Sigma^-1 (z + Delta - mean(x))), the gradient of section 4.1
         return ValueAndGrad(self._log_joint(z), self._n_precision * (self._residual - z) - z)

@@ -15,7 +15,7 @@ import numpy as np
 from hvae_tf.files import fingerprint
 from hvae_tf.runs import Report, RunStore, make_record
 from hvae_tf.targets.gaussian import maximum_likelihood
-from reproduce.gaussian.configs import LINES, GaussianConfig
+from reproduce.gaussian.configs import LINES, GaussianConfig, bound_of
 from reproduce.gaussian.problem import make_group, simulate, squared_errors
 from reproduce.gaussian.state import load_state, save_state
 from reproduce.gaussian.trainer import Trainer
@@ -67,7 +67,8 @@ class Job:
 
     def configuration(self, d: int) -> dict:
         """What the record of size d is a record of."""
-        return {"variant": self.variant, "method": self.method, "d": d, **self.config.protocol()}
+        of = {"variant": self.variant, "method": self.method, "d": d}
+        return of | bound_of(self.method) | self.config.protocol()
 
     def missing_dims(self, store: RunStore) -> tuple[int, ...]:
         """The sizes that have no finished record.

@@ -14,7 +14,6 @@ import tensorflow as tf
 from hvae_tf.bounds.elbo import elbo_sample
 from hvae_tf.densities import LOG_TWO_PI, standard_normal_log_prob
 from hvae_tf.dynamics.tempering import FixedTempering, NoTempering, Tempering, TemperingSchedule
-from hvae_tf.flows.flow import IdentityFlow
 from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.flows.planar import PlanarFlow
 from hvae_tf.targets import gaussian
@@ -162,20 +161,26 @@ class Planar(Method):
 
 
 class MeanField(Method):
-    """VB: q0 = N(mu_Z, diag sigma_Z^2), trained through log sigma_Z, and no flow."""
+    """VB: q0 = N(mu_Z, diag sigma_Z^2), trained through log sigma_Z, and no flow.
+
+    Its bound is the expectation in closed form, as in the authors' released code: no draw enters its training.
+    """
+
+    num_noises = 0
 
     def __init__(self, *args):
         super().__init__(*args)
         shape = (self.num_runs, self.size)
         self.mu_z = tf.Variable(np.zeros(shape, np.float32), name="mu_z")
         self.log_sigma_z = tf.Variable(np.full(shape, self.config.initial_log_sigma_z, np.float32), name="log_sigma_z")
-        self.flow = IdentityFlow(self.size)
 
-    def elbo(self, target, noise):
-        result = self.flow.transform(target, self.mu_z + tf.exp(self.log_sigma_z) * noise)
-        entropy = self._masked_sum(self.log_sigma_z) + 0.5 * self.size * (1.0 + LOG_TWO_PI)
-        # the entropy of a padded dimension is not cancelled by its prior, as a sampled log q0 would be
-        return elbo_sample(result, -entropy) - 0.5 * self.padding
+    def elbo(self, target):
+        scale = tf.where(self.mask, tf.exp(self.log_sigma_z), 0.0)
+        return (target.expected_log_joint(self.mu_z, scale) + self._entropy())[None]
+
+    def _entropy(self):
+        """Of q0, less what the prior of padded dimensions takes, ``[R]``, nats."""
+        return self._masked_sum(self.log_sigma_z) + 0.5 * self.size * (1.0 + LOG_TWO_PI) - 0.5 * self.padding
 
     def exact_elbo(self, statistics, delta, log_sigma):
         exact = gaussian.posterior(statistics, delta, log_sigma)
@@ -188,6 +193,15 @@ class MeanField(Method):
     def optimal_elbo(self, group, log_sigma):
         """The evidence at the maximum likelihood, whose posterior is in the family."""
         return np.array([maximum_evidence(statistics) for statistics in group.each])
+
+
+class SampledMeanField(MeanField):
+    """The same with a bound of draws, which is what VB has to do where no expectation is known."""
+
+    num_noises = 1
+
+    def elbo(self, target, noise):
+        return target.log_joint(self.mu_z + tf.exp(self.log_sigma_z) * noise) + self._entropy()
 
 
 def _fixed(config: GaussianConfig) -> Tempering:
@@ -206,6 +220,7 @@ FACTORIES: dict[str, Callable[..., Method]] = {
     "nf-k1": Planar,
     "nf-k30": Planar,
     "vb": MeanField,
+    "vb-sampled": SampledMeanField,
 }
 
 

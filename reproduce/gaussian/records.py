@@ -8,7 +8,7 @@ import numpy as np
 
 from hvae_tf.runs import RecordError, RunStore
 from hvae_tf.runs.record import AGAIN, is_numbers
-from reproduce.gaussian.configs import LINES, VARIANTS, GaussianConfig
+from reproduce.gaussian.configs import LINES, VARIANTS, GaussianConfig, bound_of
 
 ERRORS = ("delta_error", "sigma_error", "theta_error")
 RESULTS = (*ERRORS, *(f"ml_{name}" for name in ERRORS), "evidence", "maximum_evidence", "exact_elbo", "optimal_elbo")
@@ -43,6 +43,7 @@ def load(folder: Path) -> Records:
         _check(record, path)
         configuration = dict(record["configuration"])
         by_key[tuple(configuration.pop(name) for name in ("variant", "method", "d"))] = record
+        configuration.pop("bound", None)
         protocols[json.dumps([configuration, record["seed"]], sort_keys=True)] = path
     if len(protocols) > 1:
         one, other = list(protocols.values())[:2]
@@ -55,6 +56,12 @@ def _check(record, path: Path) -> None:
     configuration, results, history = record["configuration"], record["results"], record["history"]
     if configuration.get("variant") not in VARIANTS or configuration.get("method") not in list(LINES):
         raise RecordError(f"{path} is no record of Figure 1; keep other runs in folders of their own")
+    method = configuration["method"]
+    if configuration.get("bound") != bound_of(method).get("bound"):
+        raise RecordError(
+            f"{path} is of a bound of {method} that is {configuration.get('bound', 'sampled')}, where it is "
+            f"{bound_of(method).get('bound', 'sampled')} now; {AGAIN}"
+        )
     for name, default in {"d": 1, **GaussianConfig().protocol()}.items():
         value = configuration.get(name)
         kind = int if isinstance(default, int) else (int, float)

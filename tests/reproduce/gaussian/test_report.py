@@ -64,6 +64,7 @@ def changed(record, path, value):
         (("configuration", "variant"), "correct", "is no record of Figure 1"),
         (("configuration", "method"), ..., "is no record of Figure 1"),
         (("configuration", "method"), ["vb"], "is no record of Figure 1"),
+        (("configuration", "bound"), ..., "is of a bound of vb that is sampled, where it is closed form now; delete"),
         (("configuration", "d"), "1", r"configuration\['d'\] is '1'"),
         (("configuration", "datasets"), 0, r"configuration\['datasets'\] is 0"),
         (("configuration", "num_observations"), ..., r"configuration\['num_observations'\] is None"),

@@ -29,7 +29,7 @@ def test_true_parameters_are_the_papers():
 @pytest.mark.slow
 def test_runs_do_not_depend_on_their_company():
     """A run padded beside larger ones learns what it learns alone."""
-    for method in ("hvae-k10", "nf-k30", "vb"):
+    for method in ("hvae-k10", "nf-k30", "vb", "vb-sampled"):
         alone = Trainer(method, make_group([(2, 0)], TINY, 0), TINY, 0)
         beside = Trainer(method, make_group([(2, 0), (5, 0)], TINY, 0), TINY, 0)
         elbos = [trainer.train(30)[0] for trainer in (alone, beside)]
@@ -38,7 +38,7 @@ def test_runs_do_not_depend_on_their_company():
         np.testing.assert_allclose(alone.log_sigma[0], beside.log_sigma[0, :2], rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["hvae-k1", "hvae-k10", "hvae-k10-untempered", "vb"])
+@pytest.mark.parametrize("method", ["hvae-k1", "hvae-k10", "hvae-k10-untempered", "vb-sampled"])
 def test_estimated_elbo_agrees_with_the_exact_one(method):
     config = dataclasses.replace(TINY, num_samples=4000, initial_log_sigma=0.5, initial_log_sigma_z=-2.0)
     trainer = Trainer(method, make_group([(2, 0), (4, 1)], config, 0), config, 0)
@@ -49,6 +49,54 @@ def test_estimated_elbo_agrees_with_the_exact_one(method):
     assert np.all(scores < 5)
     # the same test sees an ELBO that is off by the padded dimensions' share
     assert np.any(np.abs(estimates.mean(axis=0) - trainer.exact_elbo() + [1.0, 0.0]) > 5 * error)
+
+
+def test_the_bound_of_vb_is_its_expectation_and_has_no_noise():
+    config = dataclasses.replace(TINY, initial_log_sigma=0.5, initial_log_sigma_z=-1.0)
+    trainer = Trainer("vb", make_group([(2, 0), (4, 1)], config, 0), config, 0)
+    trainer.train(20)
+    estimates = [trainer.elbo(tf.constant(i)).numpy() for i in (0, 1)]
+    np.testing.assert_array_equal(*estimates)
+    np.testing.assert_allclose(estimates[0], trainer.exact_elbo(), rtol=1e-5)
+    with tf.GradientTape() as tape:  # the gradient too, by central differences of the closed form
+        elbo = tf.reduce_sum(trainer.elbo(tf.constant(0)))
+    for variable, found in zip(trainer.variables, tape.gradient(elbo, trainer.variables), strict=True):
+        value, step = variable.numpy(), 1e-3
+        for position in ((0, 1), (1, 3)):
+            reached = []
+            for sign in (1, -1):
+                moved = value.copy()
+                moved[position] += sign * step
+                variable.assign(moved)
+                reached.append(trainer.exact_elbo().sum())
+            variable.assign(value)
+            assert float(found[position]) == pytest.approx((reached[0] - reached[1]) / (2 * step), rel=2e-3)
+        assert found[0, 3] == 0.0  # padded
+
+
+def test_vb_takes_the_steps_of_the_released_code():
+    """`VB._get_elbo` of gaussian/experiment_classes.py, and TensorFlow 1's RMSProp, in NumPy."""
+    config = dataclasses.replace(TINY, initial_log_sigma=0.5)
+    trainer = Trainer("vb", make_group([(3, 0)], config, 0), config, 0)
+    trainer.train(50)
+    n, mean, s = (np.broadcast_to(np.asarray(part, float).reshape(-1), 3) for part in trainer.group.each[0])
+    delta, log_sigma, mu, log_s = np.zeros(3), np.full(3, 0.5), np.zeros(3), np.full(3, config.initial_log_sigma_z)
+    squares = [np.ones(3) for _ in range(4)]
+    for _ in range(50):
+        v, m = np.exp(2 * log_sigma), mean - delta
+        slopes = [
+            n * (m - mu) / v,
+            -n + (s + n * (m**2 - 2 * m * mu + mu**2 + np.exp(2 * log_s))) / v,
+            n * (m - mu) / v - mu,
+            1 - np.exp(2 * log_s) * (1 + n / v),
+        ]
+        for i, (values, slope) in enumerate(zip((delta, log_sigma, mu, log_s), slopes, strict=True)):
+            squares[i] = 0.9 * squares[i] + 0.1 * slope**2
+            values += config.learning_rate * slope / np.sqrt(squares[i] + 1e-10)
+    np.testing.assert_allclose(trainer.delta[0], delta, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(trainer.log_sigma[0], log_sigma, rtol=1e-4)
+    np.testing.assert_allclose(trainer.method.mu_z[0], mu, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(trainer.method.log_sigma_z[0], log_s, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
