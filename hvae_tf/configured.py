@@ -1,13 +1,18 @@
 """Objects that a model is made of: what a saved model keeps of them, and the names that stand for them."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import keras
+import tensorflow as tf
 
 
 class Configured:
     """An object that is made again from its constructor's arguments; a mixin.
 
-    To be saved with a model, a class is registered with `keras.saving.register_keras_serializable`.
+    A class whose constructor takes arguments gives them in `get_config`, added to those of its base class. To be saved
+    with a model, a class is registered with `keras.saving.register_keras_serializable`.
     """
 
     def get_config(self) -> dict[str, Any]:
@@ -18,6 +23,25 @@ class Configured:
     def from_config(cls, config):
         """A new object of this configuration: its variables start anew, or are not made yet."""
         return cls(**config)
+
+
+def serialized(part: Any) -> dict[str, Any]:
+    """What Keras saves of a part of a model.
+
+    Raises:
+        ValueError: If its constructor takes an argument that its `get_config` leaves out: what is loaded would silently
+            have the default. The initial value of a variable of that name may be left out, for the variable is saved.
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    taken = [p.name for p in inspect.signature(type(part).__init__).parameters.values() if p.kind in named][1:]
+    kept = {"name"} | part.get_config().keys()
+    lost = [n for n in taken if n not in kept and not isinstance(getattr(part, n, None), (tf.Variable, keras.Variable))]
+    if lost:
+        raise ValueError(
+            f"{type(part).__name__}.get_config() leaves out {', '.join(lost)}, which its constructor takes: a saved "
+            f"model would come back with the default; return super().get_config() | {{{lost[0]!r}: ...}} there"
+        )
+    return keras.saving.serialize_keras_object(part)
 
 
 def resolve(what: str, given: Any, kind: type, names: Mapping[str, Callable[[], Any]], or_else: str) -> Any:

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
+from hvae_tf.configured import serialized
 from hvae_tf.densities import Gaussian
 from hvae_tf.targets.target import Target
 
@@ -117,7 +118,7 @@ class Flow(tf.Module, abc.ABC):
 
     def _configurations_of(self, *parts: str) -> dict[str, Any]:
         """For `get_config`: what Keras saves of these attributes, objects with configurations of their own."""
-        return {part: keras.saving.serialize_keras_object(getattr(self, part)) for part in parts}
+        return {part: serialized(getattr(self, part)) for part in parts}
 
     @classmethod
     def from_config(cls, config):

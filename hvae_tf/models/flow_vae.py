@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hvae_tf.bounds.estimators import ElboEstimator
 from hvae_tf.checks import check_count, check_seed
+from hvae_tf.configured import serialized
 from hvae_tf.densities import standard_normal
 from hvae_tf.flows.flow import Flow, IdentityFlow
 from hvae_tf.models.annealing import Annealing
@@ -287,9 +288,9 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "decoder": keras.saving.serialize_keras_object(self.decoder),
-            "flow": keras.saving.serialize_keras_object(self.flow),
+            "flow": serialized(self.flow),
             "num_samples": self.num_samples,
-            "likelihood": keras.saving.serialize_keras_object(self.likelihood),
+            "likelihood": serialized(self.likelihood),
             "seed": self.seed,
             "kl": self.estimator.kl,
             "gradient": self.estimator.gradient,

@@ -16,7 +16,7 @@ from hvae_tf.models.flow_vae import FlowVAE
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.iwae import IWAE
 from hvae_tf.models.vae import VAE
-from hvae_tf.targets.likelihoods import Normal
+from hvae_tf.targets.likelihoods import Bernoulli, Normal
 
 MODELS = {
     "vae": lambda e, d: VAE(e, d, num_samples=2, seed=3),
@@ -88,6 +88,22 @@ def test_a_flow_of_ones_own_is_trained_and_saved(networks, images, tmp_path):
     copy = keras.models.clone_model(model)
     assert copy.encoder is not model.encoder
     np.testing.assert_array_equal(copy.flow.shift, [0.5, 0.5])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Exposed(Bernoulli):
+    def __init__(self, exposure=1.0):
+        super().__init__()
+        self.exposure = exposure
+
+
+def test_an_argument_that_would_be_lost_is_refused(networks, tmp_path, monkeypatch):
+    model = VAE(*networks(), likelihood=Exposed(exposure=5.0))
+    with pytest.raises(ValueError, match=r"Exposed.get_config\(\) leaves out exposure, which its constructor takes"):
+        model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(Exposed, "get_config", lambda self: {"exposure": self.exposure})
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").likelihood.exposure == 5.0
 
 
 @pytest.mark.parametrize("name", MODELS)
