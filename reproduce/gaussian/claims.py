@@ -25,9 +25,9 @@ def report(records: Records, variants, more: Records | None = None) -> str:
         "Generated from the records in this folder by `reproduce/figure1_gaussian.py`; nothing here is typed.\n",
         f"{example['iterations']} RMSProp iterations, {example['datasets']} data sets of N = "
         f"{example['num_observations']}, {example['num_samples']} samples an ELBO; VB's is an expectation in closed "
-        "form, but for the line that is sampled. Errors are squared 2-norms. Every ± is the half width of a 95 % t-interval "
-        "over data sets; differences are paired by data set; the 'best other' method is the one with the smallest mean "
-        "on the same data. 'ML' is "
+        "form, but for the line that is sampled. Errors are squared 2-norms. Every ± is the half width of a 95 % "
+        "t-interval over data sets; differences are paired by data set; the 'best other' method is the one with the "
+        "smallest mean on the same data. 'ML' is "
         "the exact maximum likelihood on the same data, which a converged method with a tight bound reaches. z cannot "
         "be told from Delta, so E|Delta_ML - Delta|^2 is about d. A method that has not converged can land below ML "
         "in Delta where the true Delta is near the zero that training starts from, and above it where it is far.\n",

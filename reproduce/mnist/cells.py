@@ -31,7 +31,8 @@ def label(cell: str, short: bool = False) -> str:
     """
     spec = TABLE1_CELLS[cell]
     if spec.model != "hvae":
-        return "VAE" if spec.model == "vae" else f"IWAE, L = {spec.num_samples}"
+        names = {"vae": "VAE", "vae-analytic": "VAE, KL in closed form"}
+        return names.get(spec.model, f"IWAE, L = {spec.num_samples}")
     parts = [f"HVAE, K = {spec.num_leapfrog_steps}", f"{spec.tempering.replace('none', 'no')} tempering"]
     if short:
         kind = "" if spec.num_leapfrog_steps == 1 else ", one ε" if spec.step_size == "shared" else ", ε per step"

@@ -33,6 +33,7 @@ def style_of(cell: str) -> dict:
     spec = TABLE1_CELLS[cell]
     color = "grey" if spec.model == "iwae" else COLORS[spec.num_leapfrog_steps]
     thin = (spec.step_size == "shared" and spec.num_leapfrog_steps > 1) or spec.num_samples > 5
+    thin |= spec.model == "vae-analytic"
     filled = {"fillstyle": "bottom", "mfc": color, "markerfacecoloralt": "none"} if thin else {"mfc": "none"}
     return {
         "color": color,

@@ -39,7 +39,8 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int, adjoint: 
     elif spec.model == "iwae":
         model = hvae_tf.IWAE(encoder, decoder, num_samples=spec.num_samples, seed=run.seed)
     else:
-        model = hvae_tf.VAE(encoder, decoder, seed=run.seed)
+        kl = "analytic" if spec.model == "vae-analytic" else "prior-sampled"  # the latter is what flows do too
+        model = hvae_tf.VAE(encoder, decoder, kl=kl, seed=run.seed)
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
