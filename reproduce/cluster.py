@@ -93,7 +93,7 @@ def cluster(
     try:
         import distributed
     except ImportError as error:
-        raise ClusterError('--scheduler needs dask.distributed: pip install "hvae_tf[cluster]"') from error
+        raise ClusterError('--scheduler needs dask.distributed: pip install ".[cluster]"') from error
     try:
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:

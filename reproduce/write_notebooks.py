@@ -72,7 +72,7 @@ def main(argv=None) -> int:
             with tempfile.TemporaryDirectory() as folder:
                 notebook = executed(path, Path(folder))
         except ModuleNotFoundError as error:
-            print(f'error: {error.name} is not installed; pip install "hvae_tf[dev]"', file=sys.stderr)
+            print(f'error: {error.name} is not installed; pip install ".[dev]"', file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             return say_stopped(f"{shown(path)} is as it was")

@@ -79,11 +79,11 @@ def ais(
 
     Args:
         target: log p(x, z), for z ``[C, ..., l]``.
-        start: pi_0: an encoder's Gaussian with ``[..., l]``, or `standard_normal` of that shape.
+        start: pi_0: an encoder's Gaussian with ``[..., l]``, or the prior, a `DiagonalGaussian` of zeros and ones.
         seed: An int, or an int32 pair; all noise is a function of it.
         step_sizes: eps in units of the start's standard deviations, at b_1..b_(T-1): ``[T - 1, ...]``, as
             `tune_step_sizes` gives them, ``[T - 1]``, or a number. Not to be tuned with the same seed.
-        temperatures: b_0..b_T ``[T + 1]``, see `temperature_schedule`, or T >= 1 for the sigmoid schedule.
+        temperatures: b_0..b_T ``[T + 1]``, see `hvae_tf.targets.temperatures`, or T >= 1 for the sigmoid schedule.
         num_chains: C, an int or a scalar int32 tensor, >= 1.
         num_leapfrog_steps: L, an int or a scalar int32 tensor, >= 1.
 

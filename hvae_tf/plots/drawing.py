@@ -18,7 +18,7 @@ def figure(width: float, height: float) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "matplotlib":
             raise
-        message = 'hvae_tf.plots needs matplotlib, which is not installed; pip install "hvae_tf[plots]"'
+        message = "hvae_tf.plots needs matplotlib, which is not installed; pip install matplotlib"
         raise ModuleNotFoundError(message, name="matplotlib") from None
     return Figure(figsize=(width, height), layout="constrained")
 

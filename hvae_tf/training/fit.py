@@ -65,16 +65,16 @@ def fit(
     `FlowVAE.active_units`.
 
     Args:
-        model: Compiled; its logs hold ``loss``, the negative bound in nats per image. Its randomness must be a function
+        model: Compiled; its logs hold ``loss``, the negative bound in nats per event. Its randomness must be a function
             of its variables, of its optimiser's, or of `batches_seen`, a variable that counts its training batches. On
             return it holds the best weights, and the optimiser's state at the last step.
         batches: The training batches, by number. Under a strategy of several replicas a batch is split among them.
-        validation: ``[m, height, width, channels]``, binarised already; for a conditional model a pair ``(x, y)``,
-            as its batches are.
+        validation: ``[m, *event_shape]``, as the likelihood takes events: images for ``"bernoulli"`` binarised already;
+            for a conditional model a pair ``(x, y)``, as its batches are.
         folder: Where this run is kept; made if missing. One run a folder.
         max_epochs: Training ends after so many.
         patience: Training ends after so many epochs in a row without a validation loss below the best; None: never.
-        validation_batch_size: Images a validation step.
+        validation_batch_size: Events a validation step.
         configuration: Whatever else the run depends on, as JSON has it; resuming with another fails.
         checkpoint_steps: Checkpoints every so many batches too, not only at epoch ends.
         checkpoint_seconds: Checkpoints amid an epoch when the last one is so old; None: never. It bounds what a kill

@@ -22,6 +22,7 @@ from reproduce.mnist.comparison import (
 from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
 from reproduce.mnist.lengths import longer_than
+from reproduce.mnist.paper import evidence
 from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
 from reproduce.mnist.summary import NO_LATENT, against_baseline, over_seeds, samples_head
 from reproduce.mnist.times import recorded_seconds
@@ -166,6 +167,7 @@ def table_markdown(table: Table) -> str:
         _hours(table),
         *differences(table),
         *claims_judged(table),
+        *(evidence() if config["dataset"] == "mnist" else []),
         *at_equal_time(table),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"

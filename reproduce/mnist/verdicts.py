@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reproduce.configs import TABLE1_CELLS
 from reproduce.differences import LEVEL, Difference, together
 from reproduce.mnist.cells import label
 from reproduce.mnist.comparison import (
@@ -150,6 +151,25 @@ def _seconds(records: Sequence[dict]) -> float:
 
 EQUAL_TIME = "**At equal time.**"  # how the paragraph begins that README.md quotes
 CLOSE = 1.25  # times that differ by no more are called equal
+AT_EQUAL_TIME = {
+    "longer": "A {longer}, which took {ratio} times as long, is ahead (nats in brackets) of",
+    "model": "Ahead of a {longer}, which took {ratio} times as long (nats in brackets)",
+    "neither": "Not told apart from a {longer}, which took {ratio} times as long (nats in brackets)",
+    "undecided": "Nothing is decided against a {longer}, for it took {ratio} times as long (nats in brackets)",
+}
+
+
+def _who_is_ahead(verdict: str, ratio: float) -> str:
+    """Of a model and a longer training, whose time is `ratio` of the model's: a key of `AT_EQUAL_TIME`.
+
+    Who is ahead in less time, or in a time that is called equal, is ahead at equal time.
+    """
+    way = verdict.split()[0]
+    if way == "higher" and ratio <= CLOSE:
+        return "longer"
+    if way == "lower" and ratio >= 1.0 / CLOSE:
+        return "model"
+    return "neither" if way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE else "undecided"
 
 
 def _longer(table: Table) -> list[str]:
@@ -158,13 +178,16 @@ def _longer(table: Table) -> list[str]:
         epochs: [one.record for one in table.longer if one.epochs == epochs]
         for epochs in sorted({one.epochs for one in table.longer})
     }
-    rows, ahead, behind, open_, undecided = [], [], [], [], []
+    rows: list[list[str]] = []
+    said: dict[tuple[str, int, str], list[str]] = {}  # (who is ahead, epochs of the longer one, its time) -> cells
     for cell, records in table.cells.items():
+        if TABLE1_CELLS[cell].model.startswith("vae"):
+            continue
         candidates = []
         for epochs, group in lengths.items():
             ratio = _seconds(group) / _seconds(records)
             difference = table.difference_of(records, group, "ais") or table.difference_of(records, group, "nll")
-            if cell != group[0]["configuration"]["cell"] and difference is not None and not math.isnan(ratio):
+            if difference is not None and not math.isnan(ratio):
                 candidates.append((abs(math.log(ratio)), epochs, ratio, difference))
         if not candidates:
             continue
@@ -174,34 +197,23 @@ def _longer(table: Table) -> list[str]:
             label(cell), f"{label(of)}, {epochs} epochs", f"{ratio:.2f}", MEASURES[difference.measure],
             *_cells_of(difference),
         ])  # fmt: skip
-        name = label(cell) + (" (these models; the seeds do not decide)" if ";" in difference.verdict else "")
-        way = difference.verdict.split()[0]
-        if way == "higher" and ratio <= CLOSE:
-            behind.append(name)
-        elif way == "lower" and ratio >= 1.0 / CLOSE:
-            ahead.append(name)
-        elif way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE:
-            open_.append(name)
-        else:
-            undecided.append(name)
+        doubt = ", these models; the seeds do not decide" if ";" in difference.verdict else ""
+        name = f"{label(cell)} ({difference.value:+.2f}{doubt})"
+        said.setdefault((_who_is_ahead(difference.verdict, ratio), epochs, f"{ratio:.2f}"), []).append(name)
     if not rows:
         return [
             "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "
             "not decided here."
         ]
-    said = [
-        f"{words}: {'; '.join(names)}."
-        for words, names in (
-            ("The VAE that was trained for longer, in at most a quarter more time than the model, is ahead of", behind),
-            ("Ahead of it, in at most a quarter more time than it had", ahead),
-            ("Not told apart from it, in a time that differs by at most a quarter", open_),
-            ("Not decided, for who is ahead had more time, or neither is and their times differ", undecided),
-        )
-        if names
-    ]
+    sentences = []
+    for who, epochs, ratio in sorted(said, key=lambda key: (list(AT_EQUAL_TIME).index(key[0]), *key)):
+        seeds = f"{len(lengths[epochs])} seeds" if len(lengths[epochs]) > 1 else "one seed"
+        longer = f"{label(lengths[epochs][0]['configuration']['cell'])} of {epochs} epochs ({seeds})"
+        names = "; ".join(said[who, epochs, ratio])
+        sentences.append(f"{AT_EQUAL_TIME[who].format(longer=longer, ratio=ratio)}: {names}.")
     return [
         markdown(["model", "against", "its time over the model's", "measure", *OF_A_PAIR], rows),
         "Each cell is held against the longer training that is nearest to it in time. Below zero, the model of the "
         "first column is ahead. A verdict takes its pair alone.",
-        f"{EQUAL_TIME} {' '.join(said)}",
+        f"{EQUAL_TIME} {' '.join(sentences)}",
     ]
