@@ -7,9 +7,12 @@ know nothing of each other: `kl` for the terms, `gradient` for log q0(z_0|x).
 
 | kl | log p(x, z_K) | log q0 | the flow's ratio |
 | --- | --- | --- | --- |
-| ``"analytic"`` | log p(x given z) sampled, prior and q0 as one closed KL(q0, p(z)) | | its expectation |
+| ``"analytic"`` | log p(x, z_K) - log p(z_0) sampled, the rest as one closed KL(q0, p(z)) | | its expectation |
 | ``"prior-sampled"`` | sampled | minus the entropy, in closed form | its expectation |
 | ``"sampled"`` | sampled | sampled | sampled |
+
+Without a flow the first is log p(x|z) and the divergence, the textbook's. With one, log p(z_0) is a control variate,
+whose expectation under q0 is known: what the flow does to z is sampled, what it started from is not.
 
 Near the optimum the fully sampled form is the quietest: where q0 is the posterior it is log p(x), draw by draw.
 """
@@ -21,7 +24,7 @@ import tensorflow as tf
 
 from hvae_tf.bounds.elbo import elbo_sample, log_weight
 from hvae_tf.densities import Gaussian, standard_normal_log_prob
-from hvae_tf.flows.flow import Flow, FlowResult
+from hvae_tf.flows.flow import FlowResult
 
 
 class Draw(NamedTuple):
@@ -49,13 +52,12 @@ class ElboEstimator:
         gradient: ``"standard"``, or ``"path"``, "sticking the landing" (Roeder, Wu & Duvenaud 2017): the parameters of
             log q0(z_0|x) are held, so that only the path through z_0 counts. What is left out, the score of q0, has
             mean zero. Where q0 is the posterior and nothing moves z, the path gradient is zero, draw by draw.
-        flow: The flow that the draws come from.
 
     Raises:
-        ValueError: If a name is unknown, or the two do not go together, or not with the flow.
+        ValueError: If a name is unknown, or the two do not go together.
     """
 
-    def __init__(self, kl: str | None, gradient: str, flow: Flow):
+    def __init__(self, kl: str | None, gradient: str):
         if gradient not in _LOG_Q0:
             raise ValueError(f"unknown gradient {gradient!r}; accepted: {', '.join(_LOG_Q0)}")
         if kl is None:
@@ -65,11 +67,6 @@ class ElboEstimator:
         if gradient == "path" and kl != "sampled":
             raise ValueError(
                 f"gradient='path' needs log q0 at the draws, which kl={kl!r} leaves out; take kl='sampled'"
-            )
-        if kl == "analytic" and flow.moves_z:
-            raise ValueError(
-                f"kl='analytic' is the divergence of q0, from where {type(flow).__name__} moves z; "
-                "take kl='prior-sampled' or 'sampled'"
             )
         self.kl = kl
         self.gradient = gradient
@@ -106,8 +103,8 @@ def _prior_sampled(estimator, draw):
 
 
 def _analytic(estimator, draw):
-    """Log p(x|z) - KL(q0 || p(z)), z being where q0 put it."""
-    log_prior = standard_normal_log_prob(draw.result.z)
+    """What is sampled, less log p(z_0), whose expectation is in the closed divergence instead."""
+    log_prior = standard_normal_log_prob(draw.z_0)
     return elbo_sample(draw.result, log_prior + draw.q0.kl_to_standard_normal())
 
 

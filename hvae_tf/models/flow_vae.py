@@ -62,8 +62,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
-        kl: Which terms of the ELBO are taken in closed form: ``"analytic"`` (the whole KL(q0, prior), where the flow
-            leaves z), ``"prior-sampled"`` (q0's entropy and what the flow knows; the default), ``"sampled"`` (none; the
+        kl: Which terms of the ELBO are taken in closed form: ``"analytic"`` (KL(q0, prior), and what the flow
+            knows), ``"prior-sampled"`` (q0's entropy, and what the flow knows; the default), ``"sampled"`` (none; the
             default with ``gradient="path"``). The mean is the same, see `hvae_tf.bounds.estimators`.
         gradient: ``"standard"``, or ``"path"``: log q0's own parameters are held ("sticking the landing").
         **kwargs: `name` and `dtype`, as for `keras.Model`. Under a policy of float64, Keras hands float32 to `fit`,
@@ -104,7 +104,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         self.encoder = encoder
         self.decoder = decoder
         self.flow_layer = FlowLayer(self._make_flow(flow), dtype=self.dtype_policy, name="flow")
-        self.estimator = ElboEstimator(kl, gradient, self.flow)
+        self.estimator = ElboEstimator(kl, gradient)
         self.likelihood.build(self.event_shape, self.variable_dtype)
         self.likelihood_layer = LikelihoodLayer(self.likelihood, decoder, dtype=self.dtype_policy, name="likelihood")
         self.prior = standard_normal(self.latent_size, tf.as_dtype(self.variable_dtype))

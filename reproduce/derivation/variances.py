@@ -43,7 +43,7 @@ def estimators(model) -> dict[str, Callable]:
     """By name, what maps a draw and a baseline ``[n]`` to (values, what is differentiated), both ``[1, n]``."""
 
     def of_the_library(kl, gradient):
-        estimator = ElboEstimator(kl, gradient, model.flow)
+        estimator = ElboEstimator(kl, gradient)
 
         def estimate(draw, baseline):
             values = estimator.elbo(draw)

@@ -162,7 +162,6 @@ def one_headed(encoder):
         (lambda e, d: IWAE(e, d, 3, gradient="path"), "gradient='path' is biased for the bound of 3 samples"),
         (lambda e, d: VAE(e, d, kl="closed"), "unknown kl 'closed'"),
         (lambda e, d: VAE(e, d, kl="analytic", gradient="path"), "take kl='sampled'"),
-        (lambda e, d: HVAE(e, d, 1, kl="analytic"), "from where HamiltonianFlow moves z"),
         (lambda e, d: VAE(e, d, num_samples=True), "num_samples is True"),
         (lambda e, d: VAE(e, d, flow=IdentityFlow(2)), "a VAE has no flow"),
         (lambda e, d: FlowVAE(e, d, "planar"), r"flow is 'planar'; expected a hvae_tf.Flow, or a function"),
