@@ -7,6 +7,7 @@ import tensorflow as tf
 from hvae_tf.dynamics.generalised_leapfrog import GeneralisedLeapfrog
 from hvae_tf.dynamics.metric_leapfrog import MetricLeapfrog
 from hvae_tf.dynamics.metric_move import metric_move
+from hvae_tf.dynamics.metropolis import hmc_move, initial_chains
 from hvae_tf.targets.funnel import FunnelTarget
 
 FUNNEL, NUM_CHAINS = FunnelTarget(2, 1.0), 20_000
@@ -55,3 +56,15 @@ def test_what_cannot_be_solved_is_refused(seed):
     np.testing.assert_array_equal(move.acceptance, np.zeros(20))
     for value, expected in zip(move.state, start._replace(rho=move.state.rho), strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+def test_a_move_in_the_unit_metric_is_one_of_hmc(seed):
+    """At the same seed, of which `hmc_move` is held to use two different halves."""
+    z = tf.random.stateless_normal([50, 2], [seed, 1], dtype=tf.float64)
+    unit, settings = MetricLeapfrog(tf.eye(2, dtype=tf.float64)), {"step_size": 0.9, "num_leapfrog_steps": 3}
+    found = metric_move(FUNNEL, unit, unit.init(FUNNEL, z, z), (seed, 2), **settings)
+    other = hmc_move(FUNNEL.value_and_grad, initial_chains(FUNNEL.value_and_grad, z), (seed, 2), **settings)
+    assert 0 < np.sum(other.accepted) < 50
+    np.testing.assert_array_equal(found.accepted, other.accepted)
+    np.testing.assert_allclose(found.acceptance, other.acceptance, rtol=1e-10)
+    np.testing.assert_allclose(found.state.z, other.state.z, rtol=1e-10)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from hvae_tf import HMCVAE, HVI, IWAE, UHA, dense_encoder
+from hvae_tf.bounds.annealer import Annealer
 from hvae_tf.models.hvae import HVAE
 from hvae_tf.models.vae import VAE
 from tests.marks import slow
-from tests.models.test_objectives import linear_gaussian
+from tests.models.test_objectives import SIZE, linear_gaussian
 
 SHORT = {"num_chains": 6, "num_temperatures": 8, "num_leapfrog_steps": 2}
 
@@ -49,7 +50,7 @@ def test_annealing_comes_nearer_than_as_many_importance_samples(rough, model, se
     assert abs(ais.mean() - rough.log_p[0]) < abs(sampled.mean() - rough.log_p[0]) + 0.05
 
 
-def test_bdmc_holds_the_exact_value_between_its_bounds(model, rough, seed):
+def test_longer_chains_have_the_smaller_gap(model, rough, seed):
     bounds = model.bdmc(400, seed=seed, batch_size=200, **SHORT)
     assert bounds.gap.value.shape == (400,)
     mean, error = bounds.gap.value.mean(), bounds.gap.value.std() / 20.0
@@ -57,6 +58,40 @@ def test_bdmc_holds_the_exact_value_between_its_bounds(model, rough, seed):
     longer = model.bdmc(400, seed=seed, **SHORT | {"num_temperatures": 40}).gap.value
     assert longer.mean() < mean
     np.testing.assert_allclose(bounds.upper.value - bounds.lower.value, bounds.gap.value)
+
+
+def test_pilots_chains_and_batches_have_noise_of_their_own(model, rough, monkeypatch):
+    seeds = []
+
+    def told(method):
+        def call(self, *args, **kwargs):
+            seeds.append(tuple(np.asarray(args[-1]).tolist()))
+            return method(self, *args, **kwargs)
+
+        return call
+
+    for name in ("tune", "forward", "reverse"):
+        monkeypatch.setattr(Annealer, name, told(getattr(Annealer, name)))
+    model.bdmc(4, batch_size=2, **SHORT)
+    model.annealed_log_likelihood(rough.x[:4], batch_size=2, **SHORT)
+    assert len(set(seeds)) == len(seeds) == 3 * 2 + 2 * 2
+
+
+def test_bdmc_bounds_what_each_of_its_events_has(model, rough, seed):
+    """From both sides of the exact log p(x) of the very events that were simulated."""
+    layer = next(layer for layer in rough.decoder.layers if layer.get_weights())
+    kernel, bias = (w.reshape(*w.shape[:-1], SIZE, 2)[..., 0] for w in layer.get_weights())  # W', b
+    covariance, drawn, graph = kernel.T @ kernel + 0.7**2 * np.eye(SIZE), [], model._decode_sample_graph
+    model._decode_sample_graph = lambda *args: drawn.append(graph(*args)) or drawn[-1]
+    bounds = model.bdmc(400, seed=seed, batch_size=200, **SHORT | {"num_temperatures": 40})
+    model._decode_sample_graph = graph
+    residual = np.concatenate(drawn).reshape(400, SIZE) - bias
+    quadratic = np.sum(residual * np.linalg.solve(covariance, residual.T).T, axis=-1)
+    exact = -0.5 * (quadratic + np.linalg.slogdet(2.0 * np.pi * covariance)[1])
+    assert len(np.unique(exact)) == 400  # no batch is another's again
+    for short in (exact - bounds.lower.value, bounds.upper.value - exact):
+        assert short.mean() / (short.std() / 20.0) > -5.0
+        assert short.mean() < 0.1  # reverse chains from another event's draw: 0.27
 
 
 def test_results_are_functions_of_the_seed_and_batches_have_noise_of_their_own(model, rough):
@@ -111,8 +146,10 @@ def test_whole_numbers_are_judged_too(seed, z_score):
     logits = np.reshape(decoder(grid), [-1, 3, 4])
     log_p = np.sum(logits[:, range(3), x[0].astype(int)] - np.log(np.sum(np.exp(logits), axis=-1)), axis=-1)
     exact = np.log(np.sum(np.exp(log_p - 0.5 * grid[:, 0] ** 2)) * (grid[1, 0] - grid[0, 0]) / np.sqrt(2.0 * np.pi))
-    found = model.annealed_log_likelihood(np.repeat(x, 2000, axis=0), seed=seed, batch_size=2000, **SHORT)
+    # from the prior: the untrained encoder is far narrower than the posterior, and weights from there have no variance
+    found = model.annealed_log_likelihood(np.repeat(x, 2000, axis=0), "prior", seed=seed, batch_size=2000, **SHORT)
     weights = np.exp(found.log_weights.ravel() - exact)
+    assert weights.std() < 0.01 * np.sqrt(weights.size)
     assert z_score(weights, 1.0) < 5.0
     assert z_score(weights, 1.05) > 5.0  # and would see five per cent
 

@@ -104,3 +104,17 @@ def test_verdicts_are_right_together(seed):
         "a": pytest.approx(2.0 * sure.p),
         "b": pytest.approx(unsure.p),
     }
+
+
+def test_the_judges_error_has_a_part_in_what_is_said_of_these_models():
+    found = Difference(-0.3, 0.05, 2, image_error=0.01, images=100, above=0.25)
+    assert found.verdict.startswith("lower for these trained models")
+    assert found._replace(above_error=0.03).verdict == "not told apart"
+    for factor, said in ((1.9, "not told apart"), (2.0, "lower for these trained models; the seeds do not decide")):
+        assert Difference(-0.01 * factor, 0.05, 2, image_error=0.01, images=100).verdict == said
+
+
+def test_a_gap_below_zero_allows_for_nothing():
+    ours, theirs = ([Score(0, v, 2, np.array([v, v + 0.1]), -0.5, 0.1)] for v in (1.0, 2.0))
+    found = difference(ours, theirs)
+    assert (found.below, found.above) == (0.0, 0.0)
