@@ -30,22 +30,22 @@ def label(cell: str, short: bool = False) -> str:
         short: For figures: two short lines at most.
     """
     spec = TABLE1_CELLS[cell]
-    if spec.model != "hvae":
-        names = {"vae": "VAE", "vae-analytic": "VAE, KL in closed form"}
-        return names.get(spec.model, f"IWAE, L = {spec.num_samples}")
+    closed = [] if spec.kl == "prior-sampled" else ["KL in closed form"]
+    if spec.kind != "hvae":
+        return ", ".join(["VAE" if spec.kind == "vae" else f"IWAE, L = {spec.num_samples}", *closed])
     parts = [f"HVAE, K = {spec.num_leapfrog_steps}", f"{spec.tempering.replace('none', 'no')} tempering"]
     if short:
         kind = "" if spec.num_leapfrog_steps == 1 else ", one ε" if spec.step_size == "shared" else ", ε per step"
-        return f"{parts[0]}\n{parts[1]}{kind}"
+        return ", ".join([f"{parts[0]}\n{parts[1]}{kind}", *closed])
     if spec.num_leapfrog_steps > 1:
         parts.append("one step size for all steps" if spec.step_size == "shared" else "a step size for each step")
-    return ", ".join(parts)
+    return ", ".join([*parts, *closed])
 
 
 def paper_runs(cell: str) -> list[dict[str, str]]:
     """The paper's single runs of a cell, rows of its supplement's tables; none for a cell it does not have."""
     spec = TABLE1_CELLS[cell]
-    if spec.model == "iwae":
+    if spec.kind == "iwae":
         return []
     steps = str(spec.num_leapfrog_steps) if spec.model == "hvae" else ""
     key = (spec.model, steps, spec.tempering, spec.step_size)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hvae_tf.runs import RecordError
-from reproduce.configs import TABLE1_CELLS
+from reproduce.configs import ANALYTIC_CELLS, PAPER_CELLS
 from reproduce.differences import LEVEL, Difference, Score, Spread, difference, pooled, together
 from reproduce.mnist.cells import label, paper_runs
 from reproduce.tables import half_width
@@ -172,7 +172,8 @@ class Claim(NamedTuple):
 
 def claims() -> tuple[Claim, ...]:
     """Those of section 4.2 that Table 1 decides."""
-    hvae = [cell for cell, spec in TABLE1_CELLS.items() if spec.model == "hvae"]
+    hvae = [cell for cell, spec in PAPER_CELLS.items() if spec.kind == "hvae"]
+    closed = [cell for cell, spec in ANALYTIC_CELLS.items() if spec.kind == "hvae"]
     kinds = ("", "-shared")
     rules = [("free", "fixed"), ("fixed", "none"), ("free", "none")]
     tempering = [("k1-fixed", "k1-none")]
@@ -186,6 +187,10 @@ def claims() -> tuple[Claim, ...]:
     per_step = [(f"k{k}-{rule}", f"k{k}-{rule}-shared") for k in (5, 10, 15, 20) for rule in ("free", "fixed", "none")]
     return (
         Claim("HVAE beats the VAE", "we are also able to improve upon the base model", tuple((c, "vae") for c in hvae)),
+        Claim(  # the baseline of the authors' code, which the paper does not describe
+            "HVAE beats the VAE whose KL is in closed form, as in the released code",
+            "we are also able to improve upon the base model", tuple((c, "vae-analytic") for c in (*hvae, *closed)),
+        ),
         Claim(
             "Free tempering beats fixed, fixed beats none", "free tempering is the most successful tempering scheme",
             tuple(tempering),
@@ -249,8 +254,8 @@ def judge_claims(table: Table) -> list[Judged]:
 
 
 def paper_difference(cell: str, other: str) -> float:
-    """The same difference between the paper's means of NLL; NaN where it has not both."""
-    ours, theirs = ([float(run["nll"]) for run in paper_runs(c)] for c in (cell, other))
+    """The same difference between the paper's means of NLL; NaN where it has not both. It has one kind of VAE."""
+    ours, theirs = ([float(run["nll"]) for run in paper_runs(c.removesuffix("-analytic"))] for c in (cell, other))
     return float(np.mean(ours) - np.mean(theirs)) if ours and theirs else math.nan
 
 

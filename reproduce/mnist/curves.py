@@ -28,13 +28,14 @@ LONGER = (("P", "--"), ("*", "-."), ("h", ":"), ("v", (0, (8, 2))), ("X", (0, (6
 def style_of(cell: str) -> dict:
     """A cell's line: colour by K, dashes and marker by tempering; thin, its markers half filled, with one eps for all.
 
-    Markers are hollow, so that those that lie on one another are all seen.
+    Markers are hollow but of cells with the KL in closed form, so that those that lie on one another are all seen.
     """
     spec = TABLE1_CELLS[cell]
-    color = "grey" if spec.model == "iwae" else COLORS[spec.num_leapfrog_steps]
+    color = "grey" if spec.kind == "iwae" else COLORS[spec.num_leapfrog_steps]
     thin = (spec.step_size == "shared" and spec.num_leapfrog_steps > 1) or spec.num_samples > 5
-    thin |= spec.model == "vae-analytic"
     filled = {"fillstyle": "bottom", "mfc": color, "markerfacecoloralt": "none"} if thin else {"mfc": "none"}
+    if spec.kl == "analytic":
+        filled = {"mfc": color}
     return {
         "color": color,
         "ls": DASHES[spec.tempering],

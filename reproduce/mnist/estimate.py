@@ -55,6 +55,6 @@ class Estimator:
     def evaluation_hours(self, run: Run) -> float:
         """Of a run's whole evaluation."""
         spec = TABLE1_CELLS[run.cell]
-        gradients = 3.0 * (spec.num_leapfrog_steps + 1) if spec.model == "hvae" else 1.0
+        gradients = 3.0 * (spec.num_leapfrog_steps + 1) if spec.kind == "hvae" else 1.0
         samples = self._evaluation.samples + ELBO_SAMPLES
         return self._sample_seconds * gradients * samples * self._test_images * self._evaluation.repeats / 3600

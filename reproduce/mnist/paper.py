@@ -48,9 +48,9 @@ def evidence() -> list[str]:
     two = half_width(spread.deviation, spread.free)  # of two cells of two runs each
     rows, said = [], []
     for claim in claims():
-        found = {
-            (a, b): d for a, b in claim.pairs if (d := difference(scores[a], scores[b], spread)) is not None
-        }  # fmt: skip
+        found = {(a, b): d for a, b in claim.pairs if b in scores and (d := difference(scores[a], scores[b], spread))}
+        if not found:  # of a VAE that the paper does not tell from the other
+            continue
         standing = [found[pair] for pair, p in together(found).items() if p <= LEVEL]
         alone = [d for d in found.values() if d.p <= LEVEL]
         its_way = sum(d.value < 0 for d in found.values())

@@ -43,7 +43,7 @@ def epoch_seconds(record: dict) -> float:
     """
     if is_benchmarked(record):
         spec = TABLE1_CELLS[record["configuration"]["cell"]]
-        seconds = math.nan if spec.model == "iwae" else step_seconds().get(spec.num_leapfrog_steps, math.nan)
+        seconds = math.nan if spec.kind == "iwae" else step_seconds().get(spec.num_leapfrog_steps, math.nan)
         return STEPS_AN_EPOCH * seconds
     return _recorded_epoch(record)
 

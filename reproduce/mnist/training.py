@@ -24,7 +24,7 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int, adjoint: 
     """
     spec = TABLE1_CELLS[run.cell]
     encoder, decoder = networks(run.seed, config, data)
-    if spec.model == "hvae":
+    if spec.kind == "hvae":
         model = hvae_tf.HVAE(
             encoder,
             decoder,
@@ -33,14 +33,14 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int, adjoint: 
             step_size=config.step_size,
             max_step_size=config.max_step_size,
             step_size_per="step" if spec.step_size == "per_step" else "flow",
+            kl=spec.kl,
             seed=run.seed,
             adjoint=adjoint,
         )
-    elif spec.model == "iwae":
+    elif spec.kind == "iwae":
         model = hvae_tf.IWAE(encoder, decoder, num_samples=spec.num_samples, seed=run.seed)
     else:
-        kl = "analytic" if spec.model == "vae-analytic" else "prior-sampled"  # the latter is what flows do too
-        model = hvae_tf.VAE(encoder, decoder, kl=kl, seed=run.seed)
+        model = hvae_tf.VAE(encoder, decoder, kl=spec.kl, seed=run.seed)
     rate = config.learning_rate
     if config.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
@@ -50,7 +50,7 @@ def build(run: Run, config: Table1Config, data: ImageData, steps: int, adjoint: 
 
 def has_flow(run: Run) -> bool:
     """Whether there is something for an adjoint to differentiate."""
-    return TABLE1_CELLS[run.cell].model == "hvae"
+    return TABLE1_CELLS[run.cell].kind == "hvae"
 
 
 def networks(seed: int, config: Table1Config, data: ImageData) -> tuple[keras.Model, keras.Model]:

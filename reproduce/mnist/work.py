@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from hvae_tf.data import ImageData, load
+from hvae_tf.data import DataError, ImageData, load
 from hvae_tf.files import atomic_write
 from hvae_tf.runs import RecordError, Report, RunStore, make_record
 from reproduce.configs import TABLE1_CELLS, Evaluation, Table1Config
@@ -31,8 +31,18 @@ TRAINING_STEP = (
 
 @functools.lru_cache(maxsize=1)
 def load_data(dataset: str, data_dir: Path | None, limit) -> ImageData:
-    """The images, whole and checked; read once a process."""
-    return load(dataset, data_dir, limit=limit)
+    """The images, whole and checked; read once a process.
+
+    Raises:
+        DataError: If they are not there or damaged, or are of colours, which are no probabilities of a dot.
+    """
+    data = load(dataset, data_dir, limit=limit)
+    if data.image_shape[-1] != 1:
+        raise DataError(
+            f"{dataset} has {data.image_shape[-1]} channels; Table 1's likelihood is the Bernoulli of grey images "
+            "(other likelihoods: docs/guide.md)"
+        )
+    return data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +107,7 @@ def costs(run: Run, settings: Settings) -> tuple[float, float]:
     limit = config.limit or (50_000, 10_000, 10_000)
     images = min(limit[2], evaluation.images or limit[2])
     training = TRAINING_STEP * relative_step(run.cell) * limit[0] * config.max_epochs
-    gradients = 3.0 * (spec.num_leapfrog_steps + 1) if spec.model == "hvae" else 1.0
+    gradients = 3.0 * (spec.num_leapfrog_steps + 1) if spec.kind == "hvae" else 1.0
     return training, gradients * (evaluation.samples + ELBO_SAMPLES) * images * evaluation.repeats
 
 

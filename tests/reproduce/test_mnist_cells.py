@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hvae_tf import ReleasedFixedTempering
 from hvae_tf.data import load
-from reproduce.configs import TABLE1_CELLS, TABLE1_PRESETS
+from reproduce.configs import ANALYTIC_CELLS, TABLE1_CELLS, TABLE1_PRESETS
 from reproduce.mnist.cells import Run, comparable, configuration, label, make_runs, paper_runs, training_configuration
 from reproduce.mnist.training import build
 from reproduce.tables import mean_half_up
@@ -17,7 +18,7 @@ def test_cells_are_the_papers():
     """Every run of the paper's supplement is a run of some cell, and every cell but those beside it has some there."""
     counts = {cell: len(paper_runs(cell)) for cell in TABLE1_CELLS}
     assert sum(counts.values()) == 3 + 54
-    assert {cell for cell, count in counts.items() if not count} == {"iwae5", "iwae50", "vae-analytic"}
+    assert {cell for cell, count in counts.items() if not count} == {"iwae5", "iwae50", *ANALYTIC_CELLS}
     assert counts["vae"] == counts["k10-free"] == 3
 
 
@@ -54,20 +55,27 @@ def test_runs_of_the_presets():
     assert sum(run.cell == "k10-free" for run in paper) == 3
     assert sum(run.cell == "k5-free" for run in paper) == 2
     budget = make_runs(TABLE1_PRESETS["budget"])
-    assert len(budget) == 16
-    assert {run.cell for run in budget if run.seed == 2} == {"vae", "k1-fixed", "k5-free"}
+    assert len(budget) == 20
+    assert {run.cell for run in budget if run.seed == 2} == {"vae", "k1-fixed", "k5-free", "vae-analytic"}
     once = {f"k{steps}-{kind}" for steps in (1, 5, 10) for kind in ("free", "fixed", "none")} - {"k1-free"}
-    assert {run.cell for run in budget} == {"vae", "vae-analytic"} | once
+    assert {run.cell for run in budget} == {"vae"} | once | ANALYTIC_CELLS.keys()
     assert [run.seed for run in make_runs(TABLE1_PRESETS["budget"], ["k20-none"], (3, 4))] == [3, 4]
+    released = make_runs(TABLE1_PRESETS["released"])
+    assert {run.cell for run in released} == {run.cell for run in paper} - {"vae"} | {"vae-analytic"}
+    config = TABLE1_PRESETS["released"].config
+    model = build(Run("k5-fixed", 0), dataclasses.replace(config, filters=()), load("digits", limit=(30, 10, 10)), 10)
+    assert isinstance(model.flow.tempering, ReleasedFixedTempering)
+    assert float(model.optimizer.learning_rate) == pytest.approx(5e-4)
 
 
-@pytest.mark.parametrize(("cell", "kl"), [("vae", "prior-sampled"), ("vae-analytic", "analytic")])
-def test_the_vaes_differ_in_the_divergence_alone(cell, kl):
+@pytest.mark.parametrize("cell", ["vae", "k1-fixed"])
+@pytest.mark.parametrize(("behind", "kl"), [("", "prior-sampled"), ("-analytic", "analytic")])
+def test_the_closed_forms_differ_in_the_divergence_alone(cell, behind, kl):
     data = load("digits", limit=(30, 10, 10))
     config = dataclasses.replace(TINY, filters=())
-    model = build(Run(cell, 0), config, data, 10)
+    model = build(Run(f"{cell}{behind}", 0), config, data, 10)
     assert model.estimator.kl == kl
-    other = build(Run("vae", 0), config, data, 10)
+    other = build(Run(cell, 0), config, data, 10)
     assert all(map(np.array_equal, model.get_weights(), other.get_weights()))
 
 

@@ -3,17 +3,20 @@
 import csv
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
 
 import hvae_tf
 from reproduce.configs import TABLE1_CELLS
+from reproduce.differences import Difference
 from reproduce.judged.findings import read_table1_row
 from reproduce.mnist import curves
-from reproduce.mnist.comparison import Table, Trained, claims, judge_claims
+from reproduce.mnist.comparison import Claim, Judged, Table, Trained, claims, judge_claims
 from reproduce.mnist.pictures import Shown, load_pictures, panels
 from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
+from reproduce.mnist.verdicts import CLOSED_FORM, EQUAL_TIME
 from tests.reproduce.mnist_records import TINY, judge_record, run_record
 
 MNIST = dataclasses.replace(TINY, dataset="mnist")
@@ -144,10 +147,22 @@ def test_a_cell_of_which_some_models_were_judged():
 
 def test_claims_cover_the_table():
     counts = {claim.title: len(claim.pairs) for claim in claims()}
-    assert list(counts.values()) == [26, 25, 24, 12]
+    assert list(counts.values()) == [26, 28, 25, 24, 12]
     for claim in claims():
         assert len(set(claim.pairs)) == len(claim.pairs)
         assert {cell for pair in claim.pairs for cell in pair} <= set(TABLE1_CELLS)
+
+
+def test_a_stronger_vae_is_told_apart_from_the_other():
+    records = seeds_of("vae", 86.0, (-0.1, 0.0, 0.1), range(3)) + seeds_of("k5-free", 85.0, (-0.1, 0.0, 0.1), range(3))
+    assert "closed form" not in table_markdown(Table(records)).split("## The paper's claims")[0]
+    records += seeds_of("vae-analytic", 84.0, (-0.1, 0.0, 0.1), range(3))
+    text = next(p for p in table_markdown(Table(records)).split("\n\n") if p.startswith(CLOSED_FORM))
+    assert "beside the other VAE, lower)" in text
+    assert re.search(
+        r"HVAE, K = 5, free tempering, a step size for each step \(\+\d\.\d\d ± \d\.\d\d, higher\)\.", text
+    )
+    assert "That HVAE beats it is contradicted in 1 of 1 pairs at hand" in text
 
 
 def test_verdicts_say_what_the_data_decide():
@@ -155,7 +170,7 @@ def test_verdicts_say_what_the_data_decide():
     assert all("cannot be decided" in judged.verdict for judged in judge_claims(Table(records)))
     records += seeds_of("k1-fixed", 86.0, (0.0,), [0]) + seeds_of("k5-free", 84.0, (0.0,), [0])
     records += seeds_of("k5-fixed", 82.0, (0.0,), [0])
-    beats, tempering, steps, per_step = (judged.verdict for judged in judge_claims(Table(records)))
+    beats, _, tempering, steps, per_step = (judged.verdict for judged in judge_claims(Table(records)))
     assert beats.startswith("holds in 2 of 3 pairs at hand")
     assert tempering.startswith("is contradicted in 1 of 1 pairs at hand")
     assert steps.startswith("holds in all 2 pairs at hand")
@@ -258,7 +273,7 @@ def test_trainings_of_unlike_lengths_have_markers_of_their_own(drawn):
 
 def test_cells_of_one_table_are_drawn_unlike():
     styles = [curves.style_of(cell) for cell in TABLE1_CELLS]
-    seen = {(s["color"], s["marker"], s["lw"], s["mfc"]) for s in styles}
+    seen = {(s["color"], s["marker"], s["lw"], s["mfc"], s.get("fillstyle")) for s in styles}
     assert len(seen) == len(styles)
 
 
@@ -316,3 +331,62 @@ def test_records_from_before_stand_beside_new_ones(tmp_path):
     store.write(old)
     store.write(run_record("k5-free", 0, [1.0]))
     assert write_report(tmp_path)
+
+
+def test_a_claims_pairs_are_right_together():
+    alone = Difference(-1.0, 0.2, 4)  # p 0.0075 by itself
+    open_ = Difference(-0.1, 0.2, 4)
+    judged = Judged(Claim("", "", (("a", "b"),) * 10), [("a", "b", alone), *[("a", "b", open_)] * 9])
+    assert 0.005 < alone.p < 0.05 < 10 * alone.p
+    assert judged.standing == []
+    assert Judged(judged.claim, judged.found[:1]).standing == [alone]
+
+
+def test_models_of_other_data_are_not_compared():
+    records = [run_record(c, 0, [86.0], images=4, per_image=[86.0] * 4) for c in ("vae", "k5-free")]
+    assert Table(records).difference("k5-free", "vae", "nll") is not None
+    records[1]["data_fingerprint"] = "1"
+    assert Table(records).difference("k5-free", "vae", "nll") is None
+
+
+EQUAL_TIMES = [  # seconds of the longer VAE where the model has one, its NLL where the model has 86, who is ahead
+    (1.0, 88.0, "Ahead of a VAE of 10 epochs"),
+    (0.81, 88.0, "Ahead of a VAE of 10 epochs"),
+    (0.79, 88.0, "Nothing is decided against a VAE of 10 epochs"),
+    (1.24, 84.0, "A VAE of 10 epochs (one seed), which took 1.24 times as long, is ahead"),
+    (1.26, 84.0, "Nothing is decided against a VAE of 10 epochs"),
+    (1.24, 86.0, "Not told apart from a VAE of 10 epochs"),
+    (1.26, 86.0, "Nothing is decided against a VAE of 10 epochs"),
+]
+
+
+@pytest.mark.parametrize(("seconds", "nll", "said"), EQUAL_TIMES)
+def test_equal_time_is_a_quarter_either_way(seconds, nll, said):
+    noise = np.array([0.0, 0.1, -0.1, 0.05])
+
+    def record(cell, value, epochs, seconds):
+        made = run_record(cell, 0, [value], images=4, per_image=value + noise)
+        made["results"]["training"] |= {"epochs": epochs, "seconds_per_epoch": seconds / epochs}
+        return made
+
+    far = record("vae", 86.0, 20, 20.0)  # fifty times as quick, and so the further
+    longer = [Trained(10, record("vae", nll, 10, 1000.0 * seconds), nll + noise[::-1]), Trained(20, far, 86.0 + noise)]
+    judged = {"k5-free-seed0": judge_record("k5-free", 0, 86.0 + noise, gap=0.0)}
+    table = Table([record("vae", 87.0, 4, 4.0), record("k5-free", 86.0, 4, 1000.0)], judged, longer=longer)
+    text = table_markdown(table)
+    assert "| VAE, 10 epochs |" in text
+    assert "| VAE, 20 epochs |" not in text
+    assert said in text.split(EQUAL_TIME)[1]
+
+
+def test_what_stands_among_all_is_told_in_the_table():
+    """Five differences of which each stands alone and none among five; one of them by itself stands."""
+    cells = ("k1-fixed", "k1-none", "k5-free", "k5-fixed", "k5-none")
+    shifts = (-0.16, 0.0, 0.16)
+    records = seeds_of("vae", 86.0, shifts, range(3), images=20)
+    records += [record for cell in cells for record in seeds_of(cell, 85.0, (0.0,), [0], images=20)]
+    few = [record for record in records if record["configuration"]["cell"] in ("vae", "k1-fixed")]
+    for found, last in ((records, " lower | no |"), (few, " lower | yes |")):
+        rows = [line for line in table_markdown(Table(found)).split("\n") if "| IS | 20 |" in line]
+        assert len(rows) == len({r["configuration"]["cell"] for r in found}) - 1
+        assert all(row.endswith(last) for row in rows), rows
