@@ -47,6 +47,8 @@ REPORTS = {
     "nose_hoover": ("nose_hoover",),
     "manifold": ("manifold",),
     "targets": ("targets",),
+    "figure1": ("figure1_gaussian",),
+    "figure1/small-d": ("figure1_gaussian", "--preset", "small-d"),
 }
 ALWAYS = {"scaling": ("simulate_scaling",)}  # does nothing but report
 
