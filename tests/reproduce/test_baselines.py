@@ -14,7 +14,7 @@ from reproduce.differences import Difference
 from reproduce.family import cells
 from reproduce.family.bounds import bound
 from reproduce.family.gains import Line, gain, told, undecided
-from reproduce.family.report import page, read_found
+from reproduce.family.report import _against_base, _judge, page, read_found
 from reproduce.judged import timing
 from reproduce.judged.findings import Row
 from reproduce.judging.presets import Chains
@@ -143,6 +143,34 @@ def test_nothing_is_trained_into_a_table_of_another_protocol(tmp_path, capsys):
     assert baselines.main(command) == 1
     assert "vae-seed9 are of unlike protocols or data" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+def test_a_decoder_and_its_inference_are_not_mistaken_for_each_other():
+    """One cell of a better decoder, one of better inference; a third stands alone, and not among nine verdicts."""
+    shifts = np.array([0.0, 1.0, 0.5])
+    lines = [
+        line("vae", 30.0 + shifts, 27.0 + shifts), line("decoder", 29.0 + shifts, 26.0 + shifts),
+        line("inference", 29.0 + shifts, 27.0 + shifts),
+        line("alone", 30.0 + shifts, 26.8 + shifts + [0.0, 0.05, -0.05]),
+    ]  # fmt: skip
+    text = "\n".join(_against_base(lines))
+    assert "A better decoder than the VAE's: decoder. Taken alone: alone." in text
+    assert "A bound nearer to log p(x): inference." in text
+    assert "| decoder | +1.00 ± 0.00 | better | +1.00 ± 0.00 | better | +0.00 ± 0.00 | not told apart |" in text
+
+
+def test_where_importance_sampling_is_the_nearer_judge_is_told():
+    """Both are above the NLL in expectation: the lower one is the nearer."""
+    noise = np.array([0.0, 0.01, -0.01, 0.0])
+
+    def judged(name, above):
+        each = line(name, [30.0], [27.0])
+        return each._replace(rows=[each.rows[0]._replace(nll=27.0 + above + noise, ais=np.full(4, 27.0))])
+
+    text = " ".join(_judge([judged("below", -0.1), judged("above", 0.2)]))
+    assert "Of 2 models IS-1000 is below AIS for 1, by up to 0.100 nats" in text
+    assert "for 1 of 2 cells: below -0.100 ± 0.004. There" in text
+    assert _judge([judged("above", 0.2)]) == []
 
 
 def test_the_highest_bound_is_told_of_several_seeds_only():

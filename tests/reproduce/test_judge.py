@@ -21,7 +21,7 @@ from reproduce.judging import figures, presets
 from reproduce.judging.blocks import Blocks
 from reproduce.judging.digits import make_digits_models
 from reproduce.judging.estimates import Piece, share
-from reproduce.judging.findings import Findings, Mean, paired
+from reproduce.judging.findings import Findings, Mean, paired, prior_less_encoder
 from reproduce.judging.misses import miss_differences, verdict
 from reproduce.judging.models import JudgedModel, cell_label, find_models, split_name
 from reproduce.judging.presets import Chains, JudgePreset
@@ -316,6 +316,11 @@ def judged(name, ais, nll, seed=0, **changes):
     )  # fmt: skip
 
 
+def test_two_standard_errors_tell_apart():
+    for value, apart in ((1.9, False), (-1.9, False), (2.0, True), (-2.0, True)):
+        assert Mean(value, 1.0, 100).told_apart is apart
+
+
 def test_differences_are_taken_image_by_image(seed):
     """Images differ by 25 nats, models by half a nat: only paired is it seen."""
     random = np.random.default_rng(seed)
@@ -336,7 +341,9 @@ def test_differences_are_taken_image_by_image(seed):
     assert difference.error == pytest.approx(deviation * np.sqrt(1.0 + 0.5))
     assert difference.half > 1.96 * difference.image_error
     assert (difference.below, difference.above) == (0.2, 0.2)  # BDMC's gap
-    assert findings.difference("k5-free", "nll").value == pytest.approx(-0.1)
+    by_sampling = findings.difference("k5-free", "nll")
+    assert (by_sampling.value, by_sampling.below, by_sampling.above) == (pytest.approx(-0.1), 0.0, 0.0)
+    assert prior_less_encoder(findings.records[0]).value == pytest.approx(0.5)
     assert findings.difference("k1-fixed", "ais") is None
     assert [record["name"] for record in findings.records] == ["vae-seed0", "vae-seed1", "k5-free-seed0"]
     text = page(findings)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from reproduce import configs, path_gradient
@@ -39,3 +40,19 @@ def test_end_to_end_twice(small, tmp_path, capsys):
 def test_a_folder_without_records_is_named(tmp_path, capsys):
     assert path_gradient.main(["--report-only", "--out", str(tmp_path)]) == 1
     assert "has not both records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("less", "said"), [(-0.5, "better"), (0.5, "worse"), (0.0, "not told apart")])
+def test_the_verdict_is_that_of_the_difference(less, said):
+    noise = np.array([0.0, 0.1, -0.1, 0.0])
+    records = {
+        gradient: {
+            "configuration": {"dataset": "digits", "max_epochs": 2, "learning_rate": 0.003},
+            "history": {"val_loss": [90.0, 88.0]},
+            "results": {"images": 4, "per_image": {"neg_elbo": values.tolist(), "nll": values.tolist()}},
+        }
+        for gradient, values in (("standard", np.full(4, 90.0)), ("path", 90.0 + less + noise))
+    }
+    text = path_gradient.report(records)["report.md"]
+    assert f"The bound along the path gradient: **{said}**" in text
+    assert f"| {less:+.3f} ± 0.041 |" in text
