@@ -9,7 +9,7 @@ from hvae_tf import ReleasedFixedTempering
 from hvae_tf.data import load
 from reproduce.configs import ANALYTIC_CELLS, TABLE1_CELLS, TABLE1_PRESETS
 from reproduce.mnist.cells import Run, comparable, configuration, label, make_runs, paper_runs, training_configuration
-from reproduce.mnist.training import build
+from reproduce.mnist.training import build, train
 from reproduce.tables import mean_half_up
 from tests.reproduce.mnist_records import TINY
 
@@ -77,6 +77,27 @@ def test_the_closed_forms_differ_in_the_divergence_alone(cell, behind, kl):
     assert model.estimator.kl == kl
     other = build(Run(cell, 0), config, data, 10)
     assert all(map(np.array_equal, model.get_weights(), other.get_weights()))
+
+
+def test_a_run_is_built_as_its_cell_and_seed_say():
+    data, config = load("digits", limit=(30, 10, 10)), dataclasses.replace(TINY, filters=())
+    first, again, other = (build(Run("k5-free", seed), config, data, 10) for seed in (0, 0, 1))
+    assert all(map(np.array_equal, first.get_weights(), again.get_weights()))
+    assert (first.seed, other.seed) == (0, 1)
+    assert not np.array_equal(first.encoder.get_weights()[0], other.encoder.get_weights()[0])
+    assert not np.array_equal(first.decoder.get_weights()[0], other.decoder.get_weights()[0])
+    assert first.flow.step_sizes.shape[0] == 5
+    assert build(Run("k5-free-shared", 0), config, data, 10).flow.step_sizes.shape[0] != 5
+
+
+def test_early_stopping_looks_at_the_validation_images(monkeypatch, tmp_path):
+    data, config = load("digits", limit=(30, 10, 10)), dataclasses.replace(TINY, filters=(), batch_size=10)
+    given = []
+    monkeypatch.setattr("hvae_tf.fit", lambda model, batches, validation, *_, **__: given.append((batches, validation)))
+    train(Run("vae", 3), config, data, tmp_path)
+    ((batches, validation),) = given
+    np.testing.assert_array_equal(validation, data.binarised("validation"))
+    assert (batches.seed, batches.batch_size, batches.data) == (3, 10, data)
 
 
 def test_every_cell_has_a_name_of_its_own():
