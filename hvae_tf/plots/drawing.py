@@ -11,7 +11,7 @@ def figure(width: float, height: float) -> Any:
     """An empty matplotlib `Figure` of so many inches, which lays itself out.
 
     Raises:
-        ModuleNotFoundError: If matplotlib is not installed; it names the extra.
+        ModuleNotFoundError: If matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure

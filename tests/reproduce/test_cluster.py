@@ -348,7 +348,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(ClusterError, match=r"does not see .* give --out a folder that all machines share"):
         perform(lambda: None, str(tmp_path / "elsewhere" / ".locks" / "token"), 1)
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ClusterError, match=r"pip install .*hvae_tf\[cluster\]"), cluster("tcp://a:1", tmp_path):
+    with pytest.raises(ClusterError, match=r"pip install .*\[cluster\]"), cluster("tcp://a:1", tmp_path):
         pass
 
 
