@@ -47,7 +47,7 @@ def test_matplotlib_is_imported_when_something_is_drawn():
 def test_where_matplotlib_is_missing_it_is_named(monkeypatch, model):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
-    with pytest.raises(ModuleNotFoundError, match=r'pip install matplotlib') as error:
+    with pytest.raises(ModuleNotFoundError, match=r"pip install matplotlib") as error:
         plots.samples(model, 1)
     assert error.value.name == "matplotlib"
 
