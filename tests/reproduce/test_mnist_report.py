@@ -13,7 +13,7 @@ from reproduce.configs import TABLE1_CELLS
 from reproduce.differences import Difference
 from reproduce.judged.findings import read_table1_row
 from reproduce.mnist import curves
-from reproduce.mnist.comparison import Claim, Judged, Table, Trained, claims, judge_claims
+from reproduce.mnist.comparison import Claim, Judged, Table, Trained, claims, judge_claims, paper_difference
 from reproduce.mnist.pictures import Shown, load_pictures, panels
 from reproduce.mnist.report import load_table, table_csv, table_markdown, write_report
 from reproduce.mnist.verdicts import CLOSED_FORM, EQUAL_TIME
@@ -163,6 +163,11 @@ def test_a_stronger_vae_is_told_apart_from_the_other():
         r"HVAE, K = 5, free tempering, a step size for each step \(\+\d\.\d\d ± \d\.\d\d, higher\)\.", text
     )
     assert "That HVAE beats it is contradicted in 1 of 1 pairs at hand" in text
+
+
+def test_the_paper_has_one_vae_and_no_hvae_in_closed_form():
+    assert paper_difference("k1-fixed", "vae-analytic") == paper_difference("k1-fixed", "vae")
+    assert math.isnan(paper_difference("k1-fixed-analytic", "vae-analytic"))
 
 
 def test_verdicts_say_what_the_data_decide():
