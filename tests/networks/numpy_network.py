@@ -71,6 +71,11 @@ class NumpyNetwork:
         self.weights = {name: np.float64(value) for name, value in found.items()}
         self.error = error
 
+    @property
+    def flow(self):
+        """What the flow is made of: an object of its own in newer archives, arguments of the model in older ones."""
+        return self.config["flow"]["config"] if "flow" in self.config else self.config
+
     def layer(self, network, name):
         return (self.weights[f"{network}/layers/{name}/vars/{i}"] for i in (0, 1))
 
@@ -121,13 +126,16 @@ class NumpyNetwork:
 
     def alphas(self):
         """Alpha_1 .. alpha_K, what the momentum is multiplied by after each step."""
-        if self.config["tempering"] == "none":
-            return np.ones(self.config["num_leapfrog_steps"])
+        steps, tempering = self.flow["num_leapfrog_steps"], self.flow["tempering"]
+        if not isinstance(tempering, str):  # an object of its own, as newer archives have it
+            names = {"NoTempering": "none", "FixedTempering": "fixed", "FreeTempering": "free"}
+            tempering = names[tempering["class_name"]]
+        if tempering == "none":
+            return np.ones(steps)
         parameter = self.weights["flow_layer/vars/1"]
-        if self.config["tempering"] == "free":
+        if tempering == "free":
             return sigmoid(parameter)
-        assert self.config["tempering"] == "fixed"
-        steps = self.config["num_leapfrog_steps"]
+        assert tempering == "fixed"
         b_0 = 1.0 + np.exp(parameter)
         b = (1.0 - b_0) * (np.arange(steps + 1) / steps) ** 2 + b_0  # 1/sqrt(beta_k)
         return b[1:] / b[:-1]
@@ -143,7 +151,7 @@ class NumpyNetwork:
         log_joint, grad = self.log_joint(x, z)
         if gamma is None:
             return log_joint - log_q0
-        eps = self.config["max_step_size"] * sigmoid(self.weights["flow_layer/vars/0"])
+        eps = self.flow["max_step_size"] * sigmoid(self.weights["flow_layer/vars/0"])
         alphas = self.alphas()
         beta_0 = np.prod(alphas) ** 2
         rho = gamma / np.sqrt(beta_0)
