@@ -221,7 +221,10 @@ def _check_validation(model, validation):
     """The validation images as an array, in what the model accepts; with their contexts a pair of arrays."""
     if isinstance(validation, tuple) and len(validation) == 2:
         return _check_validation(model, validation[0]), np.asarray(validation[1])
-    validation = np.asarray(validation)
+    try:
+        validation = np.asarray(validation)
+    except ValueError as error:
+        raise ValueError(f"validation is no array ({error}); where there are contexts give the tuple (x, y)") from error
     if validation.ndim < 1 or not len(validation):
         raise ValueError(f"validation has shape {validation.shape}; expected at least one image")
     if hasattr(model, "check_input"):

@@ -110,6 +110,61 @@ def configured(record, configuration, seed=0):
     return as_json(record | {"configuration": configuration, "seed": seed})
 
 
+class IndependentDraws:
+    """In the place of a chain: every move is a new draw of a normal with the target's moments.
+
+    In pilots two moves of one step share a draw: worse than longer ones by the move, better by the gradient.
+    """
+
+    def __init__(self, name, where, seed):
+        self.mean, self.sd = where.mean, where.sd
+
+    def metric_cost(self, step_size, length):
+        return 3.0, 0.0
+
+    def run(self, z, step_size, length, moves, seed):
+        rng = np.random.default_rng([length, moves, seed])
+        draws = rng.normal(size=(moves, *z.shape))
+        if seed == 1 and length == 1:
+            draws[1::2] = draws[::2]
+        return self.mean + self.sd * draws, 0.95
+
+
+def test_of_independent_draws_every_figure_is_known(monkeypatch):
+    """N effective samples of N, standard errors of sd / sqrt(N) and of sqrt(2) sd^2 / sqrt(N)."""
+    monkeypatch.setattr(samplers, "Chain", IndependentDraws)
+    monkeypatch.setattr(samplers, "trajectories", lambda name, where: {})
+    sampling = Sampling(128, pilot_steps=400, steps=4000, lengths=(1, 4), step_sizes=(0.1, 0.2))
+    where = samplers.problem("banana")
+    for row in samplers.compare("banana", sampling, lambda text: None)["results"]["samplers"].values():
+        assert row["length"] == 1
+        count = 4000 * 128
+        assert row["gradients"] == count
+        assert row["acceptance"] == 0.95
+        assert row["effective_means"] == pytest.approx(count, rel=0.1)
+        assert row["effective"] == pytest.approx(count, rel=0.1)
+        assert row["effective_error"] < 0.02 * count
+        np.testing.assert_allclose(row["mean_error"], where.sd / count**0.5, rtol=0.3)
+        np.testing.assert_allclose(row["variance_error"], np.sqrt(2.0 / count) * where.sd**2, rtol=0.3)
+        for moment, exact in (("mean", where.mean), ("variance", where.sd**2)):
+            assert np.all(np.abs(np.array(row[moment]) - exact) < 5.0 * np.array(row[f"{moment}_error"]))
+
+
+@pytest.mark.slow
+def test_a_chain_reports_means_over_moves_and_costs_of_a_step():
+    """With tiny steps all is accepted, and each of a proposal's steps costs the metric as often as the first."""
+    where = samplers.problem("banana")
+    start = np.asarray(where.draw(16, 1))
+    for name in SAMPLERS:
+        chain = samplers.Chain(name, where, 0)
+        for moves in (2, 5):
+            states, acceptance = chain.run(start, 1e-3, 2, moves, 1)
+            assert states.shape == (moves, *start.shape)
+            assert acceptance == pytest.approx(1.0, abs=1e-3)
+    one, five = chain.metric_cost(1e-3, 1)[0], chain.metric_cost(1e-3, 5)[0]
+    assert 2.0 < one == pytest.approx(five, rel=0.05)
+
+
 @pytest.mark.slow
 def test_samplers_are_compared():
     record = samplers.compare("funnel", dataclasses.replace(SMALL.sampling, step_sizes=(0.2,)), lambda text: None)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import hvae_tf
 from hvae_tf.dynamics.tempering import TemperingSchedule
+from hvae_tf.flows.hamiltonian import HamiltonianFlow
 from hvae_tf.runs import RecordError, make_record
 from hvae_tf.targets.gaussian import hamiltonian_gap, posterior
 from reproduce import nose_hoover
@@ -89,6 +90,23 @@ def test_the_optimum_of_one_step_on_one_dimension_is_the_known_one(monkeypatch):
     assert found["gap"] == pytest.approx(optimum.volume_floor(of.precisions), abs=1e-4)
     assert found["step_sizes"][0] ** 2 * lam == pytest.approx(2.0, rel=1e-2)
     assert found["alphas"][0] == pytest.approx(np.sqrt(2.0) * lam**-0.25, rel=1e-2)
+
+
+def test_each_chunk_of_draws_has_noise_of_its_own(monkeypatch):
+    """Else more draws would be the same ones again, and an error too small."""
+    monkeypatch.setattr(gaussian, "CHUNK", 100)
+    settings = Gaussian(dimension=2, steps=1, iterations=1, batch_size=4, draws=100)
+    of = gaussian.held(settings)
+
+    def judged(draws):
+        flow = HamiltonianFlow(2, 1, "none", step_size=0.01, dtype=tf.float64)
+        return gaussian.train(of, flow, dataclasses.replace(settings, draws=draws))
+
+    one, four, other = judged(100), judged(400), judged(199)
+    assert one["gap"] == other["gap"]  # of one chunk too
+    assert abs(one["gap"] - four["gap"]) > 1e-3 * one["gap_error"]
+    assert four["gap_error"] == pytest.approx(one["gap_error"] / 2.0, rel=0.4)
+    assert four["worst"] >= one["worst"]  # the first chunk is the same
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

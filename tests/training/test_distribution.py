@@ -69,6 +69,8 @@ with strategy.scope():
     whole, part, rest = make(VAE), make(VAE), make(VAE)
     hamiltonian = make(QuietHVAE)
     report["inside"] = train(whole, "whole").history
+seeds = tf.function(lambda: strategy.run(lambda: whole._step_seed(1, tf.constant(2))))
+report["seeds"] = [seed.numpy().tolist() for seed in strategy.experimental_local_results(seeds())]
 report["two"] = train(hamiltonian, "two").history
 report["flow"] = [weight.numpy().tolist() for weight in hamiltonian.flow_layer.weights]
 assert train(part, "part", callbacks=[Stop()], checkpoint_steps=1).stopped == "callback"
@@ -134,6 +136,12 @@ def test_two_devices_resume_bit_for_bit(mirrored):
     assert mirrored["resumed"] == mirrored["inside"]
     assert mirrored["weights"][0] == mirrored["weights"][1]
     assert mirrored["count"] == [8, 8]
+
+
+@pytest.mark.slow
+def test_each_device_has_noise_of_its_own(mirrored):
+    first, second = mirrored["seeds"]
+    assert first != second
 
 
 @pytest.mark.slow

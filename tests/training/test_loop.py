@@ -179,6 +179,8 @@ def test_other_bad_arguments_are_refused(tmp_path):
         scripted_run(tmp_path, [3], configuration={"cell": object()})
     with pytest.raises(ValueError, match=r"validation has shape \(0, 1\)"):
         scripted_run(tmp_path, [3], validation=VALIDATION[:0])
+    with pytest.raises(ValueError, match=r"validation is no array .* give the tuple \(x, y\)"):
+        scripted_run(tmp_path, [3], validation=[np.zeros([3, 4]), np.zeros([3])])
     assert not list(tmp_path.iterdir())
 
 
