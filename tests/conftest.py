@@ -1,5 +1,6 @@
 """What all tests share: a quiet TensorFlow, a base seed that the command line can vary, and planted-error tools."""
 
+import gc
 import os
 import signal
 import threading
@@ -11,6 +12,9 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 import keras
 import numpy as np
 import pytest
+
+gc.freeze()
+gc.set_threshold(200_000, 20, 100)  # to trace a graph makes objects by the million, and little garbage
 
 
 def pytest_addoption(parser):

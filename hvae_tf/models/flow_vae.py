@@ -315,8 +315,9 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
 
 def _graph(method, *signature):
     """The method as one graph for inputs of any batch size."""
-    # TensorFlow warns of retracing where many models have a method in common; a partial is each model's own
-    return tf.function(functools.partial(method), input_signature=signature)
+    # TensorFlow warns of retracing where many models have a method in common; a partial is each model's own. As in
+    # Keras's training step nothing is converted by AutoGraph: in a process's first call that takes longest of all.
+    return tf.function(functools.partial(method), input_signature=signature, autograph=False)
 
 
 def _pair(inputs):
