@@ -56,7 +56,7 @@ class LatentSpace(Inference):
         decoded = self._decoded(points, self._context(y, len(points)), batch_size)
         return decoded.reshape(*z.shape[:-1], *self.event_shape)
 
-    def interpolate(self, x_a, x_b, n: int = 8, batch_size: int = 100, *, y=None) -> np.ndarray:
+    def interpolate(self, x_a, x_b, n: int = 9, batch_size: int = 100, *, y=None) -> np.ndarray:
         """What lies between pairs of events: the means of p(x|z) along the straight line between their points z.
 
         Args:
