@@ -61,25 +61,27 @@ def importance_figure(findings: Findings) -> bytes:
     records, styles = findings.records, _styles(findings)
     samples = records[0]["configuration"].get("importance_samples", "")
     means = [paired(record, "nll") for record in records]
-    images = f"the first {means[0].images} test images"
+    fewest, most = (extreme(mean.images for mean in means) for extreme in (min, max))
+    shared = f"the first {fewest} test images"
     height = 3.6 + 0.2 * len(records) + 0.1 * len(styles)  # a row a model, and the legend below
     fig, (left, right) = plt.subplots(1, 2, figsize=(12.5, height), layout="constrained")
     for cell, group in findings.cells.items():
-        own, sampler = (np.concatenate([_above(record, m) for record in group]) for m in ("neg_elbo", "nll"))
+        own, sampler = (np.concatenate([_above(record, m)[:fewest] for record in group]) for m in ("neg_elbo", "nll"))
         left.plot(own, sampler, label=cell_label(cell), **{**styles[cell], "ms": 4, "mew": 0.8, "alpha": 0.7})
     left.axhline(0.0, color="black", lw=0.8)
     left.set(
         xlabel="what the model's own bound misses:\nlog p(x) by AIS − ELBO, nats",
         ylabel=f"what {samples} importance samples miss:\nlog p(x) by AIS − by IS, nats",
     )
-    left.set_title(f"a point a model and image: {images}", fontsize=10)
+    left.set_title(f"a point a model and image: {shared}", fontsize=10)
     left.grid(alpha=0.3)
     places = np.arange(len(records))[::-1]
     for place, record, mean in zip(places, records, means, strict=True):
         right.errorbar(mean.value, place, xerr=1.96 * mean.error, capsize=3, **{**styles[cell_of(record)], "lw": 1.2})
     right.axvline(0.0, color="black", lw=0.8)
     right.set_yticks(places, map(_name, records), fontsize=8)
-    right.set(xlabel=f"mean over {images} of\nlog p(x) by AIS − by IS, nats, with its 95 % interval")
+    over = shared if fewest == most else f"its first {fewest} to {most} test images"
+    right.set(xlabel=f"mean over {over} of\nlog p(x) by AIS − by IS, nats, with its 95 % interval")
     right.set_ylim(-0.6, len(records) - 0.4)
     right.set_title("in the mean, a row a model", fontsize=10)
     right.grid(alpha=0.3, axis="x")

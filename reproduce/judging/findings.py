@@ -46,7 +46,7 @@ class Mean(NamedTuple):
 
 
 class Findings:
-    """The records of a folder, −ELBO and importance NLL cut to the first images on which all of them have both.
+    """The records of a folder. Models are compared on the first test images that those compared all have.
 
     Args:
         records: Of one configuration and one data set.
@@ -54,7 +54,7 @@ class Findings:
     """
 
     def __init__(self, records: Sequence[dict], curves: Sequence[dict] = ()):
-        self.records = sorted(_on_common_images(records), key=_order)
+        self.records = sorted(records, key=_order)
         self.curves = sorted(curves, key=_order)
 
     @classmethod
@@ -130,18 +130,6 @@ class Findings:
         group = self.cells[cell]
         images = min(len(values(record, "ais")) for record in group)
         return [(record["seed"], float(np.mean(values(record, "ais")[:images]))) for record in group]
-
-
-def _on_common_images(records: Sequence[dict]) -> list[dict]:
-    """What the sampler misses is compared on images that all models have."""
-    sampled = "neg_elbo", "nll"
-    fewest = min((len(values(record, name)) for record in records for name in sampled), default=0)
-    found = []
-    for record in records:
-        results = record["results"]
-        cut = {name: results["per_image"][name][:fewest] for name in sampled}
-        found.append({**record, "results": {**results, "per_image": {**results["per_image"], **cut}}})
-    return found
 
 
 def values(record: dict, measure: str) -> np.ndarray:

@@ -63,9 +63,10 @@ class JudgeTask:
     def done(self, store: RunStore) -> bool:
         if not store.done(self.name, self.preset.configuration(), self.model.seed):
             return False
-        results, path = store.read(self.name)["results"], self.model.path
-        # where the model was taken away, what is on record of it stands
-        return self._enough(results) and (not path.exists() or results.get("file") == self.model.digest())
+        results = store.read(self.name)["results"]
+        if not self.model.path.exists():  # taken away: what is on record of it stands
+            return self._enough(results)
+        return self._enough(results) and results.get("file") == self.model.digest() and not self._lent(results)
 
     def _enough(self, results: dict) -> bool:
         """Whether what is on record is at least what is asked for."""
@@ -76,6 +77,22 @@ class JudgeTask:
         return all(
             found.get(name, 0) >= min(asked, limit.get(name, of)) for name, asked in self.preset.amounts().items()
         )
+
+    def _table(self) -> dict | None:
+        """-ELBO and importance NLL by image that Table 1 has of the model, if they are to be taken over."""
+        record = self.model.table_record()
+        alike = record is not None and record["results"]["evaluation"]["samples"] == IMPORTANCE_SAMPLES
+        return record["results"].get("per_image") if alike and not self.own_importance else None
+
+    def _lent(self, results: dict) -> dict:
+        """What of that is of more images than are on record here, and so takes the place of those; else nothing."""
+        try:
+            table, limit = self._table(), min(self.preset.images, results.get("of", 0))
+        except RecordError:  # of another kind
+            return {}
+        if table is None or min(len(table["nll"]), limit) <= results["amounts"]["importance_images"]:
+            return {}
+        return {name: table[name][:limit] for name in ("neg_elbo", "nll")}
 
     def run(self, store: RunStore, progress: Report, force: bool) -> None:
         if force:
@@ -108,11 +125,9 @@ class JudgeTask:
             )
         weights = fingerprint(*model.get_weights())
         blocks = Blocks(store.folder / "work" / self.name, {"weights": weights, "data": data.fingerprint})
-        alike = record is not None and record["results"]["evaluation"]["samples"] == IMPORTANCE_SAMPLES
-        table = record["results"].get("per_image") if alike and not self.own_importance else None
         return Judge(
             model, data, self.preset, blocks, name=self.name, total=self.cost, progress=progress, weights=weights,
-            table=table, importance_evaluations=self._importance_evaluations(),
+            table=self._table(), importance_evaluations=self._importance_evaluations(),
         )  # fmt: skip
 
     def pieces(self, judge: Judge) -> list[Piece]:
@@ -120,13 +135,18 @@ class JudgeTask:
         return judge.pieces()
 
     def stands(self, store: RunStore, judge: Judge) -> bool:
-        """Whether the record is of this very model, though its file was saved anew: it then says so."""
+        """Whether the record is of this very model; it is brought up to a file saved anew and to what Table 1 lends."""
         if not store.path(self.name).exists():
             return False
         old = store.read(self.name)
-        if old["results"].get("weights") != judge.weights or not self._enough(old["results"]):
+        results = old["results"]
+        if results.get("weights") != judge.weights or not self._enough(results):
             return False
-        old["results"]["file"] = self.model.digest()
+        results["file"] = self.model.digest()
+        if lent := self._lent(results):
+            results["per_image"] |= lent
+            results["amounts"]["importance_images"], results["own_importance"] = len(lent["nll"]), False
+            results["table1"] = quoted(self.model.table_record())
         store.write(old)
         return True
 

@@ -15,6 +15,7 @@ from reproduce.mnist.cells import label, paper_runs
 from reproduce.tables import half_width
 
 MEASURES = {"neg_elbo": "−ELBO", "nll": "IS", "ais": "AIS"}
+MISSED = "missed"  # -ELBO less AIS: by how much the bound misses log p(x)
 
 
 class Trained(NamedTuple):
@@ -75,8 +76,10 @@ class Table:
         return min([*counts, *(len(one.ais) for one in self.longer)], default=0)
 
     def score(self, record: dict, measure: str) -> Score | None:
-        """How a record's model was judged by a measure; None where it was not."""
+        """How a record's model was judged by a measure, one of `MEASURES` or `MISSED`; None where it was not."""
         results, seed = record["results"], record["seed"]
+        if measure == MISSED:
+            return self._missed(record)
         if measure == "ais":
             values = next((one.ais for one in self.longer if one.record is record), None)
             if values is None and record["name"] in self.judged:
@@ -88,6 +91,14 @@ class Table:
         values = results.get("per_image", {}).get(measure)
         values = None if values is None else np.array(values, float)
         return Score(seed, float(np.mean(results[measure])), results["evaluation"]["images"], values)
+
+    def _missed(self, record: dict) -> Score | None:
+        bound, ais = self.score(record, "neg_elbo"), self.score(record, "ais")
+        if bound is None or ais is None or bound.on(ais.images).images != ais.images:
+            return None
+        bound = bound.on(ais.images)
+        single = None if bound.per_image is None else bound.per_image - ais.per_image
+        return ais._replace(mean=bound.mean - ais.mean, per_image=single)
 
     def gap(self, record: dict) -> float:
         """BDMC's gap of a record's model, nats: what AIS may be too high by; NaN where it is not known."""
@@ -117,24 +128,39 @@ class Table:
         count, spread = len(self.scores(cell, measure)), self.seed_spread(measure)
         return half_width(spread.deviation / math.sqrt(count), spread.free) if count > 1 else math.nan
 
-    def difference(self, cell: str, other: str, measure: str) -> Difference | None:
+    def difference(self, cell: str, other: str, measure: str, spread: Spread | None = None) -> Difference | None:
         """`cell` less `other`; None where they were not judged on the same images."""
-        return self.difference_of(self.cells.get(cell, []), self.cells.get(other, []), measure)
+        return self.difference_of(self.cells.get(cell, []), self.cells.get(other, []), measure, spread)
 
-    def difference_of(self, records: Sequence[dict], others: Sequence[dict], measure: str) -> Difference | None:
-        """The same of any records, each of one cell's seeds."""
+    def difference_of(
+        self, records: Sequence[dict], others: Sequence[dict], measure: str, spread: Spread | None = None
+    ) -> Difference | None:
+        """The same of any records, each of one cell's seeds.
+
+        Args:
+            records: Of one cell.
+            others: Of the other.
+            measure: One of `MEASURES` or `MISSED`.
+            spread: Over seeds, where the pairs of one seed do not tell it; None: `seed_spread`.
+        """
         if len({r["data_fingerprint"] for r in (*records, *others)}) > 1:
             return None
         ours, theirs = (
             [score for record in group if (score := self.score(record, measure)) is not None]
             for group in (records, others)
         )
-        found = difference(ours, theirs, self.seed_spread(measure))
-        return None if found is None else found._replace(measure=measure)
+        found = difference(ours, theirs, spread or self.seed_spread(measure))
+        if found is None:
+            return None
+        if measure == MISSED:  # too small by what AIS is too high by, not too large
+            found = found._replace(
+                below=found.above, above=found.below, below_error=found.above_error, above_error=found.below_error
+            )  # fmt: skip
+        return found._replace(measure=measure)
 
-    def best_difference(self, cell: str, other: str) -> Difference | None:
-        """By AIS where both have it, else by importance sampling."""
-        return self.difference(cell, other, "ais") or self.difference(cell, other, "nll")
+    def best_difference(self, cell: str, other: str, spread: Spread | None = None) -> Difference | None:
+        """By AIS where both have it, else by importance sampling; `spread` as in `difference_of`."""
+        return self.difference(cell, other, "ais", spread) or self.difference(cell, other, "nll", spread)
 
 
 def same_model(record: dict, judged: dict) -> bool:
@@ -214,10 +240,10 @@ class Judged(NamedTuple):
     found: list[tuple[str, str, Difference]]
 
     @property
-    def standing(self) -> list[Difference]:
-        """The differences that are decided where all of the claim's are to be right together at 95 %."""
-        differences = dict(enumerate(found for _, _, found in self.found))
-        return [differences[number] for number, p in together(differences).items() if p <= LEVEL]
+    def standing(self) -> list[tuple[str, str, Difference]]:
+        """The pairs that are decided where all of the claim's are to be right together at 95 %."""
+        adjusted = together({number: found for number, (_, _, found) in enumerate(self.found)})
+        return [self.found[number] for number, p in adjusted.items() if p <= LEVEL]
 
     @property
     def verdict(self) -> str:
@@ -226,7 +252,7 @@ class Judged(NamedTuple):
         if not self.found:
             a, b = self.claim.pairs[0]
             return f"cannot be decided: none of its {total} pairs of cells is at hand (the first would be {a} and {b})"
-        lower = sum(d.value < 0 for d in self.standing)
+        lower = sum(d.value < 0 for _, _, d in self.standing)
         higher = len(self.standing) - lower
         count = len(self.found)
         if lower == count:
@@ -244,11 +270,11 @@ class Judged(NamedTuple):
         return said + (f"; {missing} of its {total} pairs have no data" if missing else "")
 
 
-def judge_claims(table: Table) -> list[Judged]:
-    """Every claim with the differences that the table has for it."""
+def judge_claims(table: Table, spread: Spread | None = None) -> list[Judged]:
+    """Every claim with the differences that the table has for it; `spread` as in `Table.difference_of`."""
     judged = []
     for claim in claims():
-        found = [(a, b, d) for a, b in claim.pairs if (d := table.best_difference(a, b)) is not None]
+        found = [(a, b, d) for a, b in claim.pairs if (d := table.best_difference(a, b, spread)) is not None]
         judged.append(Judged(claim, found))
     return judged
 

@@ -247,11 +247,11 @@ def page(trained: Sequence[Trained], cell: str) -> str:
         "![NLL against epochs](training_length.png)",
     ]  # fmt: skip
     if np.isfinite(paper):
-        last = float(np.mean(lengths[-1].ais))
+        last = float(np.mean(lengths[-1].importance))
         parts.append(
             f"The paper has {paper:.2f} by importance sampling on all test images, after {epochs} epochs with early "
-            f"stopping. The longest schedule here is {last - paper:+.2f} nats from that, but the images, the estimator "
-            "and the schedule are others."
+            f"stopping. The longest schedule here is {last - paper:+.2f} nats from that by the same estimator, but the "
+            "images and the schedule are others."
         )
     if len(lengths) < 2:
         parts.append("With one length only, nothing can be said yet of how much longer training gains.")

@@ -21,6 +21,7 @@ from reproduce.mnist.comparison import (
 )
 from reproduce.mnist.curves import equal_time, training_curves
 from reproduce.mnist.evaluation import read_run_record
+from reproduce.mnist.inference import how_near
 from reproduce.mnist.lengths import longer_than
 from reproduce.mnist.paper import evidence
 from reproduce.mnist.pictures import load_pictures, posterior_correlation_figure, reconstructions, samples
@@ -167,6 +168,7 @@ def table_markdown(table: Table) -> str:
         _hours(table),
         *differences(table),
         *claims_judged(table),
+        *how_near(table),
         *(evidence() if config["dataset"] == "mnist" else []),
         *at_equal_time(table),
     ]  # fmt: skip

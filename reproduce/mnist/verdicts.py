@@ -16,6 +16,7 @@ from reproduce.mnist.comparison import (
     pair_name,
     paper_difference,
 )
+from reproduce.mnist.paper import paper_scores, paper_spread
 from reproduce.mnist.times import epoch_seconds, is_benchmarked, training_seconds
 from reproduce.tables import fixed, half_width, markdown
 
@@ -99,15 +100,23 @@ def _judges_error(table: Table) -> str:
 def claims_judged(table: Table) -> list[str]:
     """The paper's claims, with what the records say of each."""
     config = table.records[0]["configuration"]
+    mnist = config["dataset"] == "mnist"
     parts = [
         "## The paper's claims (section 4.2)",
         f"Judged on this table's trainings of {config['max_epochs']} epochs at most; of trainings as long as the "
         "paper's nothing follows. A pair's verdict takes it alone; the claim's counts the pairs that stand where all "
         "that it has are to be right together at 95 % (Holm).",
     ]
-    mnist = table.records[0]["configuration"]["dataset"] == "mnist"
-    for judged in judge_claims(table):
-        parts.append(f'**{judged.claim.title}** ("{judged.claim.quote}"): {judged.verdict}.{_in_reach(table, judged)}')
+    theirs = paper_spread(paper_scores())
+    for judged, other in zip(judge_claims(table), judge_claims(table, theirs), strict=True):
+        said = [f'**{judged.claim.title}** ("{judged.claim.quote}"): {judged.verdict}.', _trained_once(table, judged)]
+        if mnist and judged.standing:
+            same = "the same" if other.verdict == judged.verdict else f"it {other.verdict.split(';')[0]}"
+            said.append(
+                f"With the spread between the paper's own runs ({theirs.deviation:.2f}, {theirs.free} degrees of "
+                f"freedom) in place of this table's: {same}."
+            )
+        parts.append(" ".join(filter(None, [*said, _in_reach(table, judged)])))
         rows = [
             [pair_name(a, b), MEASURES[d.measure], *_cells_of(d), *([_signed(paper_difference(a, b))] if mnist else [])]
             for a, b, d in judged.found
@@ -116,6 +125,14 @@ def claims_judged(table: Table) -> list[str]:
         if rows:
             parts.append(markdown([*head, *(["paper's difference"] if mnist else [])], rows))
     return parts
+
+
+def _trained_once(table: Table, judged: Judged) -> str:
+    """Of which single trainings the pairs that stand consist."""
+    once = {
+        label(cell): None for a, b, d in judged.standing for cell in (a, b) if len(table.scores(cell, d.measure)) == 1
+    }
+    return f"What stands takes one training each of: {'; '.join(once)}." if once else ""
 
 
 def _in_reach(table: Table, judged: Judged) -> str:
@@ -127,7 +144,7 @@ def _in_reach(table: Table, judged: Judged) -> str:
         return ""
     one = half_width(spread * math.sqrt(2.0), freedom)
     return (
-        f" The paper's own differences here are {min(paper):.2f} to {max(paper):.2f} nats (median "
+        f"The paper's own differences here are {min(paper):.2f} to {max(paper):.2f} nats (median "
         f"{float(np.median(paper)):.2f}); by the spread over seeds that is on record, and nothing else, two cells of "
         f"one seed each are told apart from ± {one:.2f} on."
     )
@@ -174,6 +191,7 @@ AT_EQUAL_TIME = {
     "longer": "A {longer}, which took {ratio} times as long, is ahead (nats in brackets) of",
     "model": "Ahead of a {longer}, which took {ratio} times as long (nats in brackets)",
     "neither": "Not told apart from a {longer}, which took {ratio} times as long (nats in brackets)",
+    "doubt": "Not sure against a {longer}, which took {ratio} times as long (nats in brackets)",
     "undecided": "Nothing is decided against a {longer}, for it took {ratio} times as long (nats in brackets)",
 }
 
@@ -183,11 +201,11 @@ def _who_is_ahead(verdict: str, ratio: float) -> str:
 
     Who is ahead in less time, or in a time that is called equal, is ahead at equal time.
     """
-    way = verdict.split()[0]
+    way, sure = verdict.split()[0], ";" not in verdict
     if way == "higher" and ratio <= CLOSE:
-        return "longer"
+        return "longer" if sure else "doubt"
     if way == "lower" and ratio >= 1.0 / CLOSE:
-        return "model"
+        return "model" if sure else "doubt"
     return "neither" if way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE else "undecided"
 
 
@@ -213,12 +231,13 @@ def _longer(table: Table) -> list[str]:
         _, epochs, ratio, difference = min(candidates, key=lambda found: found[:2])
         of = lengths[epochs][0]["configuration"]["cell"]
         rows.append([
-            label(cell), f"{label(of)}, {epochs} epochs", f"{ratio:.2f}", MEASURES[difference.measure],
+            label(cell), f"{label(of)}, {epochs} epochs", f"{ratio:.2g}", MEASURES[difference.measure],
             *_cells_of(difference),
         ])  # fmt: skip
-        doubt = ", these models; the seeds do not decide" if ";" in difference.verdict else ""
+        _, *doubts = difference.verdict.split("; ")
+        doubt = "".join(f"; {doubt}" for doubt in doubts)
         name = f"{label(cell)} ({difference.value:+.2f}{doubt})"
-        said.setdefault((_who_is_ahead(difference.verdict, ratio), epochs, f"{ratio:.2f}"), []).append(name)
+        said.setdefault((_who_is_ahead(difference.verdict, ratio), epochs, f"{ratio:.2g}"), []).append(name)
     if not rows:
         return [
             "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "

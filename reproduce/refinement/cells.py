@@ -104,6 +104,6 @@ PRESETS = {
         dataclasses.replace(JUDGE_PRESETS["standard"], images=1000),
         CELLS,
         REFINED,
-        beside=("vae", "k5-free", "k5-none"),
+        beside=("vae", "k5-free", "k5-none", "k10-free"),
     ),
 }  # fmt: skip

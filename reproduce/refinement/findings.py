@@ -16,7 +16,12 @@ from reproduce.judging.models import split_name
 from reproduce.refinement.cells import CELLS
 from reproduce.refinement.work import EXACT
 
-LABELS_BESIDE = {"vae": "VAE", "k5-free": "HVAE, K = 5, free tempering", "k5-none": "HVAE, K = 5, no tempering"}
+LABELS_BESIDE = {
+    "vae": "VAE",
+    "k5-free": "HVAE, K = 5, free tempering",
+    "k5-none": "HVAE, K = 5, no tempering",
+    "k10-free": "HVAE, K = 10, free tempering",
+}
 
 
 class Findings(NamedTuple):

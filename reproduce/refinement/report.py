@@ -267,7 +267,7 @@ def _model_table(findings: Findings) -> str:
 def _differences(findings: Findings) -> str:
     cells = findings.by_cell()
     pairs = [(name, "vae") for name in cells if name != "vae"]
-    pairs += [(cell, "k5-free") for cell in REFINED]
+    pairs += [(cell, other) for other in ("k5-free", "k10-free") for cell in REFINED]
     pairs += [(cell, cell.replace("m5", "m1")) for cell in REFINED if cell.startswith("m5")]
     pairs += [(cell, cell.removesuffix("-shear")) for cell in REFINED if cell.endswith("-shear")]
     return differences_table(cells, pairs, spread=findings.spread) or "Nothing to compare."

@@ -239,6 +239,34 @@ def test_table_1_is_quoted_and_lends_its_values_of_single_images(tiny, models, t
     assert judge.main(command(path, tmp_path / "other", "--no-curve")) == 1
 
 
+@pytest.mark.slow
+def test_what_table_1_has_by_now_takes_the_place_of_fewer_images(tiny, models, tmp_path, monkeypatch):
+    """Table 1's values of single images, made after the model was judged: taken over, and nothing sampled again."""
+    (tmp_path / "models").mkdir()
+    path, data = tmp_path / "models" / "vae-seed0.keras", load("digits")
+    path.write_bytes((models / "vae-seed0.keras").read_bytes())
+    evaluated = {"images": 8, "of": 297}
+    store, asked = RunStore(tmp_path), command(path, tmp_path / "judge", "--no-curve")
+    store.write({**run_record("vae", 0, [30.0], **evaluated), "data_fingerprint": data.fingerprint})
+    assert judge.main(asked) == 0
+    before = read_record(tmp_path / "judge" / "vae-seed0.json")["results"]
+    assert before["own_importance"]
+    assert before["amounts"]["importance_images"] < 6
+    later = run_record("vae", 0, [31.0], per_image=np.arange(8.0), **evaluated)
+    store.write({**later, "data_fingerprint": data.fingerprint})
+    monkeypatch.setattr(hvae_tf.VAE, "annealed_log_likelihood", None)
+    monkeypatch.setattr(hvae_tf.VAE, "log_likelihood", None)
+    assert judge.main(asked) == 0
+    after = read_record(tmp_path / "judge" / "vae-seed0.json")["results"]
+    assert after["per_image"]["nll"] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert (after["amounts"]["importance_images"], after["own_importance"]) == (6, False)
+    assert after["table1"]["nll"] == [31.0]
+    assert after["per_image"]["ais"] == before["per_image"]["ais"]
+    stands = (tmp_path / "judge" / "vae-seed0.json").stat().st_mtime_ns
+    assert judge.main(asked) == 0
+    assert (tmp_path / "judge" / "vae-seed0.json").stat().st_mtime_ns == stands
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -387,11 +415,17 @@ def test_what_the_sampler_misses_is_paired_too():
     assert paired(record, "neg_elbo").value == pytest.approx(3.5)
 
 
-def test_what_is_missed_is_shown_on_the_images_that_all_have():
-    long, short = judged("vae-seed0", [9.0] * 4, [9.5, 9.5, 10.0, 10.0]), judged("k1-fixed-seed0", [9.0] * 4, [9.3] * 2)
-    first, second = Findings([long, short]).records
-    assert (paired(first, "nll").value, paired(second, "nll").value) == pytest.approx((0.5, 0.3))
-    assert paired(long, "nll").value == pytest.approx(0.75)  # the record is as it was
+def test_what_is_missed_is_compared_on_the_images_that_both_have():
+    """And shown on all that each has."""
+    vae = judged("vae-seed0", [9.0] * 4, [9.5, 9.5, 10.0, 10.0])
+    short, long = judged("k1-fixed-seed0", [9.0] * 4, [9.3] * 2), judged("k5-free-seed0", [9.0] * 4, [9.25] * 4)
+    findings = Findings([vae, short, long])
+    assert [paired(record, "nll").value for record in findings.records] == pytest.approx([0.75, 0.3, 0.25])
+    found = miss_differences(findings)
+    assert [(found[cell].value, found[cell].images) for cell in ("k1-fixed", "k5-free")] == [
+        (pytest.approx(-0.2), 2),
+        (pytest.approx(-0.5), 4),
+    ]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -429,6 +463,7 @@ def test_the_figure_says_on_how_many_images_models_are_compared(monkeypatch):
     few = judged("vae-seed1", [90.0] * 3, [91.0] * 3, seed=1)
     more = figures.importance_figure(Findings([*records, few]))
     assert "the first 3 test images" in more.axes[0].get_title()
+    assert "its first 3 to 4 test images" in more.axes[1].get_xlabel()
     assert more.get_figheight() > figure.get_figheight()
     for one in (figure, more):
         figures.plt.close(one)

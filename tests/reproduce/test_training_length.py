@@ -82,8 +82,9 @@ def test_time_is_the_benchmarks_where_it_has_these_steps():
     mnist = [run_record(cell, 0, [86.0], Table1Config(max_epochs=60)) for cell in ("vae", "k5-free", "iwae5")]
     assert all(map(is_benchmarked, mnist))
     vae, hvae, iwae = map(epoch_seconds, mnist)
-    turns = json.loads(BENCHMARK.read_text())["seconds_per_step"]
-    assert hvae / vae == pytest.approx(np.median(turns["5"]["one core"]) / np.median(turns["0"]["one core"]))
+    turns = {k: np.array(v["one core"]) for k, v in json.loads(BENCHMARK.read_text())["seconds_per_step"].items()}
+    assert vae == pytest.approx(500 * np.median(turns["0"]))
+    assert hvae / vae == pytest.approx(np.median(turns["5"] / turns["0"]))  # round by round
     assert training_seconds(mnist[0]) == 2 * vae  # epochs of the training, not of the protocol
     assert np.isnan(iwae)
     tiny = run_record("vae", 0, [86.0])
@@ -101,7 +102,7 @@ def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
     assert "is not decided here" in table_markdown(load_table(table, judge, longer))
     put(longer, 2, 0, 86.5)  # no longer than the table's: no curve
     put(longer, 30, 0, 83.0, 30000.0)
-    behind = "A VAE of 10 epochs (one seed), which took {} times as long, is ahead (nats in brackets) of: HVAE, K = 5"
+    behind = "Not sure against a VAE of 10 epochs (one seed), which took {} times as long (nats in brackets): HVAE"
     open_ = (
         "Nothing is decided against a VAE of 10 epochs (one seed), for it took {} times as long (nats in brackets): HV"
     )
@@ -110,9 +111,9 @@ def test_a_vae_given_the_time_of_the_others_is_beside_them(tmp_path):
         loaded = load_table(table, judge, longer)
         assert [one.epochs for one in loaded.longer] == [10, 30]
         text = table_markdown(loaded)
-        assert said.format(f"{seconds / 3600:.2f}") in text
+        assert said.format(f"{seconds / 3600:.2g}") in text
         assert text.count("(+1.00") == 1
-        assert f"| VAE, 10 epochs | {seconds / 3600:.2f} | AIS | +1.00 |" in text  # the nearer in time, and no other
+        assert f"| VAE, 10 epochs | {seconds / 3600:.2g} | AIS | +1.00 |" in text  # the nearer in time, and no other
         assert "30 epochs" not in text
     assert all(path.stat().st_size for path in write_report(table, judge, longer))
     put(longer, 20, 0, 84.0, latent_size=9)
