@@ -16,9 +16,9 @@ class Estimate(NamedTuple):
     Attributes:
         value: ``[...]``, log of the mean weight, in nats; in expectation a lower bound of log p(x).
         standard_error: ``[...]``, by the delta method: std(w) / (mean(w) sqrt(S)). It is as good as the weights' own
-            variance is known: where `effective_sample_size` is a few (below ten, say), a handful of weights made the
-            estimate, the largest is likely still to come, and the error is too small. It says nothing of a mode that
-            no sample found.
+            variance is known: where `effective_sample_size` is small, a handful of weights made the estimate, the
+            largest is likely still to come, and the error is too small; weights with heavy tails can put the truth many
+            of it away at a size of a hundred or two of a thousand. It says nothing of a mode that no sample found.
         effective_sample_size: ``[...]``, (sum w)^2 / sum w^2, from 1 to S.
 
     Example:

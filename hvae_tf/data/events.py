@@ -81,14 +81,29 @@ class EventData:
                 f"{where} holds {events.dtype} events of shape {events.shape[1:]}, the train split "
                 f"{self.train.dtype} of {self.train.shape[1:]}; expected the same"
             )
+        if events.dtype.kind == "f" and not np.isfinite(events).all():
+            count = np.count_nonzero(~np.isfinite(events))
+            raise DataError(f"{where} holds {count} values that are not finite; expected {span}")
         low, high = events.min(), events.max()
         least, most = (0, self.max_value) if self.max_value is not None else (-_LARGEST, _LARGEST)
-        if not (low >= least and high <= most):  # NaN fails too
+        if not (low >= least and high <= most):
             raise DataError(f"{where} has values from {low} to {high}; expected {span}")
         flat = events.reshape(len(events), -1)
+        if self.max_value is None and events.dtype == np.float64:
+            self._check_digits(where, flat)
         one_value_each = np.all(flat == flat[:, :1])
         if one_value_each and (flat.shape[1] > 1 or (len(flat) > 1 and np.all(flat == flat[0]))):
             raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
+
+    def _check_digits(self, where: str, flat: np.ndarray) -> None:
+        """Numbers that differ by less than float32 can tell at their size would be one number."""
+        lost, spread = np.abs(flat - flat.astype(np.float32)).max(axis=0), flat.std(axis=0)
+        worst = int(np.argmax(np.where(spread > 0.0, lost / np.where(spread > 0.0, spread, 1.0), 0.0)))
+        if spread[worst] > 0.0 and lost[worst] > _MOST_LOST * spread[worst]:
+            raise DataError(
+                f"{where}: in float32, in which networks compute, value {worst} of an event would be off by up to "
+                f"{lost[worst]:.2g}, where its standard deviation is {spread[worst]:.2g}; take its mean off first"
+            )
 
     def _check_scale(self) -> None:
         """Floats in [0, 1], divided by 255, would be images that are black."""
@@ -175,6 +190,7 @@ class EventData:
         return getattr(self, split)
 
 
+_MOST_LOST = 0.01  # of the standard deviation
 _LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
 
 

@@ -114,27 +114,31 @@ def from_arrays(
     test: np.ndarray,
     max_value: int | None = 1,
     *,
+    validation: np.ndarray | None = None,
     split_seed: int = 0,
     binarise_seed: int = 0,
     validation_fraction: float = VALIDATION_FRACTION,
     limit: int | tuple[int, int, int] | None = None,
-    contexts: tuple[np.ndarray, np.ndarray] | None = None,
+    contexts: tuple[np.ndarray, ...] | None = None,
 ) -> EventData:
     """Events of your own: as `load`, from arrays.
 
     Args:
         name: What to call the set.
         train: ``[n, ...]``: rows of a table ``[n, d]``, sequences ``[n, t, d]``, images ``[n, height, width,
-            channels]``; uint8 or floats of 0 to `max_value`; validation events are drawn from these.
+            channels]``; whole numbers or floats of 0 to `max_value`; validation events are drawn from these, unless
+            they are given.
         test: ``[k, ...]``, likewise.
         max_value: The value that means an intensity of 1; None for a table of real numbers and whatever else is no
             intensity: the values stay as they are, and nothing is binarised.
+        validation: ``[m, ...]``, likewise, where they are split off already; `train` then stays whole, in its order.
         split_seed: As in `load`.
         binarise_seed: As in `load`.
         validation_fraction: As in `load`.
         limit: As in `load`.
         contexts: For a conditional model what is known of the events of `train` and of `test`, ``[n, *context_shape]``
-            and ``[k, *context_shape]``, such as one-hot labels; validation contexts go with their events.
+            and ``[k, *context_shape]``, such as one-hot labels, and between the two of `validation` where that is
+            given.
 
     Returns:
         `ImageData` of arrays of rank 4, else `EventData`.
@@ -151,6 +155,16 @@ def from_arrays(
     """
     if not isinstance(train, np.ndarray) or not train.ndim:
         raise DataError(f"{name}: train has shape {np.shape(train)}; expected a NumPy array of events [n, ...], n > 0")
+    train, test = _floats_of(train), _floats_of(test)
+    kind = ImageData if train.ndim == 4 else EventData
+    if validation is not None:
+        of_splits = None
+        if contexts is not None:
+            if len(contexts) != 3:
+                raise DataError(f"{name}: {len(contexts)} arrays of contexts; expected train's, validation's, test's")
+            of_splits = {split: np.asarray(y) for split, y in zip(SPLITS, contexts, strict=True)}
+        data = kind(name, train, _floats_of(validation), test, max_value, split_seed, binarise_seed, of_splits)
+        return data if limit is None else _first(data, limit)
     held_out = round(len(train) * validation_fraction)
     if not 0 < held_out < len(train):
         raise ValueError(
@@ -165,10 +179,17 @@ def from_arrays(
         if len(given) != len(train):
             raise DataError(f"{name}: {len(given)} contexts for {len(train)} training events; expected one for each")
         of_splits = {split: given[part] for split, part in parts.items()} | {"test": of_test}
-    kind = ImageData if train.ndim == 4 else EventData
-    training, validation = (train[part] for part in parts.values())
-    data = kind(name, training, validation, test, max_value, split_seed, binarise_seed, of_splits)
+    training, held = (train[part] for part in parts.values())
+    data = kind(name, training, held, test, max_value, split_seed, binarise_seed, of_splits)
     return data if limit is None else _first(data, limit)
+
+
+def _floats_of(events):
+    """Whole numbers of another type than uint8 as floats, truth values as uint8; all else as it is."""
+    kind = events.dtype.kind if isinstance(events, np.ndarray) else ""
+    if kind == "b":
+        return events.astype(np.uint8)
+    return events.astype(np.float64) if kind in "iu" and events.dtype != np.uint8 else events
 
 
 def _first(data: EventData, limit) -> EventData:

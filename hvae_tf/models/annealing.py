@@ -66,7 +66,7 @@ class Annealing(ModelParts):
         Args:
             x: ``[B, *event_shape]``.
             start: ``"encoder"`` begins at q0(z|x); ``"prior"`` at N(0, I), which needs some ten times as many
-                temperatures, but cannot share a blind spot with the encoder.
+                temperatures, but cannot share a blind spot with the encoder, and is far nearer where that is untrained.
             num_chains: C, for each event.
             num_temperatures: T, on the sigmoid schedule.
             num_leapfrog_steps: L, between two temperatures.

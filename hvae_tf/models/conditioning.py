@@ -139,7 +139,7 @@ class Conditioning(ModelParts):
 
     def _data(self, x, y):
         """Events, and contexts where the model takes them, given to a public method; checked."""
-        x = np.asarray(x)
+        x = self._array_of(x)
         self.check_input(x)
         x = x.astype(self.variable_dtype)
         context = self._context(y, len(x))

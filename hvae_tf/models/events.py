@@ -1,8 +1,10 @@
 """What the parts of a model share: what its networks must be, and the noise that its draws are functions of."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_seed
@@ -45,6 +47,12 @@ class ModelParts(_KerasModel):
 
     def _batch_shape_text(self) -> str:
         return f"[B, {', '.join(map(str, self.event_shape))}]"
+
+    def _array_of(self, x, name: str = "x") -> np.ndarray:
+        """Raises ValueError for a `tf.data` pipeline, of which NumPy would make an array of one object."""
+        if isinstance(x, tf.data.Dataset):
+            raise ValueError(f"{name} is a tf.data.Dataset; expected an array {self._batch_shape_text()}")
+        return np.asarray(x)
 
 
 def input_shapes(network) -> list[tuple]:
@@ -104,6 +112,27 @@ def check_penalties(*networks: keras.Model) -> None:
                     f"the layer {layer.name!r} has an activity_regularizer, which is not supported: penalise its "
                     "weights (kernel_regularizer, bias_regularizer) instead"
                 )
+
+
+_OTHERWISE_IN_TRAINING = (
+    keras.layers.BatchNormalization, keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D, keras.layers.GaussianDropout, keras.layers.GaussianNoise, keras.layers.AlphaDropout,
+)  # fmt: skip
+
+
+def warn_of_layers_at_rest(decoder: keras.Model) -> None:
+    """One line where a decoder has layers that do something else in training, which here they do not.
+
+    log p(x, z) has to be one function of z along a trajectory, and the same in training as in what is published of it.
+    """
+    layers = decoder._flatten_layers() if isinstance(decoder, keras.layers.Layer) else ()
+    kinds = dict.fromkeys(type(layer).__name__ for layer in layers if isinstance(layer, _OTHERWISE_IN_TRAINING))
+    if kinds:
+        warnings.warn(
+            f"the decoder {decoder.name!r} has {' and '.join(kinds)}, which it runs as if not in training, always: "
+            "log p(x, z) must be one function of z",
+            stacklevel=4,
+        )
 
 
 def gaussian_spec(encoder, dtype) -> Gaussian:

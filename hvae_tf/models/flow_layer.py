@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from hvae_tf.densities import DiagonalGaussian
-from hvae_tf.flows.flow import Flow
+from hvae_tf.flows.flow import Flow, FlowResult
 from hvae_tf.targets.likelihoods import Likelihood
 from hvae_tf.targets.target import LogDensityTarget
 
@@ -68,7 +68,8 @@ class FlowLayer(ModuleLayer):
         flow: The `Flow`; what it reads is what Keras trains.
 
     Raises:
-        ValueError: If `flow` is no `Flow`, or uses variables that cannot be found on it.
+        ValueError: If `flow` is no `Flow`, gives results of other shapes than `FlowResult`'s, or uses variables that
+            cannot be found on it.
     """
 
     def __init__(self, flow: Flow, **kwargs):
@@ -149,5 +150,20 @@ def _variables_used(flow: Flow):
     q0 = DiagonalGaussian(tf.zeros([1, size], dtype), tf.ones([1, size], dtype))
     noise = flow.noise((1, 1), tf.constant([0, 0], tf.int32))
     with tf.GradientTape() as tape:
-        flow.transform(target, tf.zeros([1, 1, size], dtype), noise, q0=q0, context=tf.zeros([1, 2 * size], dtype))
+        found = flow.transform(
+            target, tf.zeros([1, 1, size], dtype), noise, q0=q0, context=tf.zeros([1, 2 * size], dtype)
+        )
+    _check_result(flow, found)
     return tape.watched_variables()
+
+
+def _check_result(flow: Flow, found: FlowResult) -> None:
+    """Raises ValueError unless what came of z ``[1, 1, l]`` has the shapes of `FlowResult`."""
+    for name, value in found._asdict().items():
+        shape, exact = tuple(value.shape), name in ("z", "log_joint")
+        expected = (1, 1, flow.event_size) if name == "z" else (1, 1)
+        if shape != expected and (exact or len(shape) > 2 or any(size != 1 for size in shape)):
+            raise ValueError(
+                f"{type(flow).__name__} gave {name} of shape {list(shape)} at z of shape {[1, 1, flow.event_size]}; "
+                f"expected {list(expected)}{'' if name == 'z' else ': one number a sample, summed over the last axis'}"
+            )

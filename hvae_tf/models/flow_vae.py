@@ -22,7 +22,14 @@ from hvae_tf.models.annealing import Annealing
 from hvae_tf.models.batch_count import BatchCount, BatchCounter
 from hvae_tf.models.conditioning import Conditioned, DecoderAt, check_networks
 from hvae_tf.models.draws import Draws, Terms
-from hvae_tf.models.events import check_encoder, check_penalties, fold_in, gaussian_spec, seed_pair
+from hvae_tf.models.events import (
+    check_encoder,
+    check_penalties,
+    fold_in,
+    gaussian_spec,
+    seed_pair,
+    warn_of_layers_at_rest,
+)
 from hvae_tf.models.flow_layer import FlowLayer, LikelihoodLayer
 from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
@@ -99,6 +106,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         check_penalties(encoder, decoder)
         check_scale(encoder)
         check_decoder(DecoderAt(decoder, None) if self.context_spec else decoder, self.likelihood, self.event_shape)
+        warn_of_layers_at_rest(decoder)
         self.num_samples = check_count("num_samples", num_samples)
         self.seed = check_seed("seed", seed)
         self.encoder = encoder

@@ -26,7 +26,8 @@ class HVAE(FlowVAE):
         num_samples: L, draws for each event in training and evaluation.
         likelihood: ``"bernoulli"`` (on logits), ``"normal"``, ``"categorical"``, or a `Likelihood`.
         seed: Of the noise in `fit` and `evaluate`.
-        kl: ``"prior-sampled"`` (the default), or ``"sampled"``, in which nothing is taken in closed form.
+        kl: ``"prior-sampled"`` (the default, the paper's), ``"analytic"``, in which the divergence is in closed form,
+            or ``"sampled"``, in which nothing is.
         gradient: ``"standard"`` or ``"path"``, see `FlowVAE`.
         name: Of the model.
         dtype: Its policy, as for `keras.Model`.

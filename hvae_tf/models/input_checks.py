@@ -27,7 +27,7 @@ class InputChecks(ModelParts):
         Raises:
             ValueError: If they are not what the model accepts; one line, which begins with `name`.
         """
-        x = np.asarray(x)
+        x = self._array_of(x, name)
         if x.ndim < 1 or x.shape[1:] != self.event_shape or not len(x):
             raise ValueError(f"{name} has shape {x.shape}; expected {self._batch_shape_text()}")
         if x.dtype.kind not in "fiub":
@@ -49,6 +49,9 @@ class InputChecks(ModelParts):
                     self._check_batch(*self._events_and_context(element), "validation_data")
             elif _is_array(x):
                 self._check_batch(x, y, "validation_data")
+        if getattr(self, "optimizer", None) is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():  # else within a graph, which a refused first batch leaves half made
+                self.optimizer.build(self.trainable_variables)
         return self._checked(super().fit, given)
 
     @functools.wraps(keras.Model.evaluate)
@@ -98,11 +101,18 @@ class InputChecks(ModelParts):
             return method(**given)
         except tf.errors.OpError:
             if errors:
+                # what Keras has traced may be half made, with an optimiser that has no variables yet
+                self.train_function = self.test_function = self.predict_function = None
                 raise errors[0] from None
             raise
 
     def _watched(self, dataset: tf.data.Dataset, errors: list) -> tf.data.Dataset:
         """The same batches; the first is checked when it passes, and an error kept: TensorFlow's own is many lines."""
+        events, _ = self._events_and_context(dataset.element_spec)
+        if not isinstance(events, tf.TensorSpec):
+            raise ValueError(
+                f"x yields {type(events).__name__}s; expected batches of events, one tensor, or pairs (x, y) of such"
+            )
 
         def check_first(x, y=None):
             try:

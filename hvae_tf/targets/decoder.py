@@ -1,5 +1,6 @@
 """The target of a variational auto-encoder: log p(x, z) = log p(x|z) + log p(z), for any Keras decoder."""
 
+import keras
 import tensorflow as tf
 
 from hvae_tf.densities import DiagonalGaussian, standard_normal
@@ -64,7 +65,13 @@ class DecoderTarget(Target):
             raise ValueError(
                 f"z has shape {z.shape}; expected [..., {self._x.shape[0]}, {self.event_size}]: one for each x"
             )
-        return self._likelihood.log_prob(decode(self._decoder, z), tf.cast(self._x, z.dtype), self._event_shape)
+        found = self._likelihood.log_prob(decode(self._decoder, z), tf.cast(self._x, z.dtype), self._event_shape)
+        if not found.shape.is_compatible_with(z.shape[:-1]):  # the prior's would broadcast over it
+            raise ValueError(
+                f"the {self._likelihood.name} likelihood gave log p(x|z) of shape {found.shape} at z of shape "
+                f"{z.shape}; expected {z.shape[:-1]}: summed over the axes {list(self._event_shape)} of an event"
+            )
+        return found
 
     def _log_joint(self, z):
         return self._log_likelihood(z) + self._prior_of(z).log_prob(z)
@@ -112,3 +119,20 @@ def check_decoder(decoder, likelihood: Likelihood, event_shape) -> None:
             f"expected (None, {axes}outputs)"
         )
     likelihood.check_outputs(output_shape[-1], event_shape[-1])
+    likelihood.check_activation(last_activation(decoder))
+
+
+def last_activation(network) -> str | None:
+    """The name of what a functional network's output ends in, nested networks included; None where it is not known."""
+    network = getattr(network, "_decoder", network)  # of a conditional model
+    while True:
+        outputs = getattr(network, "outputs", None)
+        history = getattr(outputs[0], "_keras_history", None) if outputs else None
+        if history is None:
+            return None
+        layer = history.operation
+        while isinstance(layer, (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)):
+            layer = layer.input._keras_history.operation
+        if not isinstance(layer, keras.Model):
+            return getattr(getattr(layer, "activation", None), "__name__", None)
+        network = layer

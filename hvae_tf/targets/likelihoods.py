@@ -78,6 +78,9 @@ class Likelihood(Configured, tf.Module, abc.ABC):
         """W J, of the shape of `columns`; `outputs` broadcast with them."""
         raise ValueError(f"{type(self).__name__} has no Fisher information, which the metric Fisher() needs")
 
+    def check_activation(self, name: str | None) -> None:
+        """Raises ValueError if a decoder that ends in this activation cannot give what the likelihood reads."""
+
     @abc.abstractmethod
     def check_values(self, x: np.ndarray, num_outputs: int) -> None:
         """Raises ValueError if x ``[..., C]`` holds values outside the support; the decoder has `num_outputs` last."""
@@ -94,6 +97,9 @@ class Bernoulli(Likelihood):
                 f"the bernoulli likelihood expects one logit per channel: {num_channels}"
             )
 
+    def check_activation(self, name):
+        _refuse_probabilities("bernoulli", name)
+
     def distribution(self, outputs, event_shape):
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=len(event_shape))
 
@@ -107,6 +113,7 @@ class Bernoulli(Likelihood):
         return tf.sigmoid(outputs) * tf.sigmoid(-outputs) * columns  # pi (1 - pi)
 
     def check_values(self, x, num_outputs):
+        _refuse_not_finite(x)
         if not ((x >= 0) & (x <= 1)).all():
             raise ValueError(
                 f"x has values from {x.min()} to {x.max()}; the bernoulli likelihood expects values in [0, 1]: "
@@ -189,10 +196,7 @@ class Normal(Likelihood):
         return tfd.Independent(tfd.Normal(mean, scale), reinterpreted_batch_ndims=len(event_shape))
 
     def check_values(self, x, num_outputs):
-        if not np.isfinite(x).all():
-            raise ValueError(
-                f"x holds {np.count_nonzero(~np.isfinite(x))} values that are not finite; remove them first"
-            )
+        _refuse_not_finite(x)
 
     def get_config(self):
         return {"scale": self.scale, "initial_scale": self.initial_scale}
@@ -212,6 +216,9 @@ class Categorical(Likelihood):
                 "categorical likelihood expects as many logits for each channel, two or more: a multiple of "
                 f"{num_channels}"
             )
+
+    def check_activation(self, name):
+        _refuse_probabilities("categorical", name)
 
     def _logits(self, outputs, num_channels):
         classes = outputs.shape[-1] // num_channels
@@ -235,12 +242,25 @@ class Categorical(Likelihood):
         return tf.reshape(probabilities * (grouped - mean), tf.shape(columns))  # (diag p - p p^T) J
 
     def check_values(self, x, num_outputs):
+        _refuse_not_finite(x)
         classes = num_outputs // x.shape[-1]
         if not ((x >= 0) & (x < classes) & (np.floor(x) == x)).all():
             raise ValueError(
                 f"x has values from {x.min()} to {x.max()}; the categorical likelihood of this decoder expects whole "
                 f"numbers from 0 to {classes - 1}"
             )
+
+
+def _refuse_probabilities(likelihood: str, activation: str | None) -> None:
+    if activation in ("sigmoid", "softmax"):
+        raise ValueError(
+            f"the decoder ends in a {activation}; the {likelihood} likelihood expects logits: leave the activation out"
+        )
+
+
+def _refuse_not_finite(x: np.ndarray) -> None:
+    if not np.isfinite(x).all():
+        raise ValueError(f"x holds {np.count_nonzero(~np.isfinite(x))} values that are not finite; remove them first")
 
 
 def _standard_deviations(name: str, given) -> np.ndarray:

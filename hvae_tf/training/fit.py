@@ -10,6 +10,7 @@ Under `tf.distribute.MirroredStrategy` make the model in the strategy's scope; `
 """
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,12 +21,15 @@ import numpy as np
 import tensorflow as tf
 
 from hvae_tf.checks import check_count
-from hvae_tf.data.batches import untuned
+from hvae_tf.data.batches import TrainBatches, untuned
+from hvae_tf.data.events import scaled
 from hvae_tf.training.checkpoint import CheckpointError
 from hvae_tf.training.collapse import warn_of_collapse
 from hvae_tf.training.configuration import describe_run, remember_compiled
 from hvae_tf.training.interrupt import InterruptAtBatchEnd
 from hvae_tf.training.run import Run, TrainingResult
+
+_CHECKED_AT_ONCE = 10_000  # events
 
 
 class Batches(Protocol):
@@ -120,8 +124,10 @@ def fit(
         raise ValueError(f"checkpoint_seconds is {checkpoint_seconds!r}; expected a positive number, or None")
     if getattr(model, "optimizer", None) is None or not model.built:
         raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
+    _check_batches(model, batches)
     validation = _check_validation(model, validation)
     images, contexts = validation if isinstance(validation, tuple) else (validation, None)
+    _check_binarised(batches, images)
     if getattr(model, "context_spec", None) is not None:
         model.check_context(contexts, len(images), "y of validation")
     else:
@@ -215,6 +221,30 @@ def _train(model, batches, run, validation, validation_batch_size, callbacks, ve
                 f"training makes no progress: a pass over epoch {epoch + 1} ended at batch {run.step} where "
                 f"{epochs * length} was expected; see whether the model's fit or Keras's settings cut it short"
             )
+
+
+def _check_batches(model, batches) -> None:
+    """Raises ValueError unless these are batches by number, of events that the model accepts, all of them."""
+    if not all(hasattr(batches, name) for name in ("dataset", "steps_per_epoch", "configuration")):
+        raise ValueError(
+            f"batches is {type(batches).__name__}; expected hvae_tf.TrainBatches(data, batch_size, seed), or train "
+            "with Keras's model.fit"
+        )
+    if not isinstance(batches, TrainBatches) or not hasattr(model, "check_input") or batches.binarised:
+        return
+    for first in range(0, len(batches.data.train), _CHECKED_AT_ONCE):
+        part = batches.data.train[first : first + _CHECKED_AT_ONCE]
+        model.check_input(scaled(part, batches.data.max_value), "the training data")
+
+
+def _check_binarised(batches, images: np.ndarray) -> None:
+    """Warns where a model is trained on zeros and ones, and validated on what lies between."""
+    if isinstance(batches, TrainBatches) and batches.binarised and np.any((images > 0.0) & (images < 1.0)):
+        warnings.warn(
+            "the training batches are binarised, and validation holds values between 0 and 1; take "
+            "TrainBatches(..., binarised=False), or data.binarised('validation')",
+            stacklevel=3,
+        )
 
 
 def _check_validation(model, validation):

@@ -46,7 +46,7 @@ def test_a_set_of_one_constant_is_found():
         ({"train": images().astype(np.int32)}, "the train split is int32"),
         ({"validation": images() + 0.5}, r"the validation split has values from .*; expected 0 to 1"),
         ({"test": images() - 0.5}, "the test split has values from -"),
-        ({"test": np.where(images() < 0.5, np.nan, images())}, "the test split has values from nan"),
+        ({"test": np.where(images() < 0.5, np.nan, images())}, "the test split holds \\d+ values that are not finite"),
         ({"test": np.ones((3, 3, 4, 1), np.float32)}, "each of one value only"),
     ],
 )
@@ -104,7 +104,7 @@ def test_bytes_without_a_maximum_are_classes():
         (np.float64(3.0), None, r"own: train has shape \(\)"),
         (real(9, ()), None, r"the train split has shape \(7,\); expected an array of events \[n, \.\.\.\]"),
         (real(9, (0,)), None, r"the train split has shape \(7, 0\)"),
-        (real(9).astype(np.int64), None, "is int64; expected uint8 of any finite values, or finite floats"),
+        (real(9).astype(np.float16), None, "is float16; expected uint8 of any finite values, or finite floats"),
         (real(9).astype(object), None, "is object"),
         (real(9).astype(complex), None, "is complex128"),
         (real(9), 1, "expected 0 to 1"),
@@ -118,6 +118,39 @@ def test_bytes_without_a_maximum_are_classes():
 def test_bad_events_are_refused(train, max_value, message):
     with pytest.raises(DataError, match=message):
         from_arrays("own", train, train, max_value)
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_refused():
+    """Timestamps: 50 of them would be one number, and nothing would say so."""
+    table = real(60)
+    table[:, 1] = 1.7e9 + np.arange(60) % 50
+    with pytest.raises(DataError, match=r"train split: in float32, .*, value 1 of an event would be off by up to \d\d"):
+        from_arrays("own", table[:50], table[50:], None)
+    table[:, 1] -= 1.7e9
+    assert len(np.unique(from_arrays("own", table[:50], table[50:], None).values("train")[:, 1])) > 30
+    table[:, 1] = 1e8  # without a spread there is nothing to tell apart
+    assert from_arrays("own", table[:50], table[50:], None).event_shape == (4,)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, bool])
+def test_whole_numbers_of_any_type_are_taken(dtype):
+    counts = np.random.default_rng(0).integers(0, 2, size=(30, 4)).astype(dtype)
+    for max_value in (None, 1):
+        data = from_arrays("own", counts[:20], counts[20:], max_value, validation=counts[:5])
+        np.testing.assert_array_equal(data.values("train"), counts[:20].astype(np.float32))
+
+
+def test_a_split_that_is_given_is_kept():
+    table, y = real(30), np.eye(3)[np.arange(30) % 3]
+    parts, of_parts = (table[:20], table[25:], table[20:25]), (y[:20], y[20:25], y[25:])
+    train, test, validation = parts
+    data = from_arrays("own", train, test, None, validation=validation, contexts=of_parts)
+    for split, part, context in zip(("train", "validation", "test"), (train, validation, test), of_parts, strict=True):
+        np.testing.assert_array_equal(data.values(split), part.astype(np.float32))
+        np.testing.assert_array_equal(data.contexts[split], context)
+    assert len(from_arrays("own", train, test, None, validation=validation, limit=(9, 2, 3)).train) == 9
+    with pytest.raises(DataError, match="2 arrays of contexts; expected train's, validation's, test's"):
+        from_arrays("own", train, test, None, validation=validation, contexts=of_parts[:2])
 
 
 def test_floats_are_in_units_of_the_maximum():
@@ -171,12 +204,13 @@ def test_one_bad_value_anywhere_is_found(events, bad, data):
     wrong = events.copy()
     wrong[place] = bad
     split = data.draw(st.sampled_from(["train", "validation", "test"]))
-    with pytest.raises(DataError, match=rf"any: the {split} split has values from .*; expected 0 to 1"):
+    told = r"has values from .*" if np.isfinite(bad) else "holds 1 values that are not finite"
+    with pytest.raises(DataError, match=rf"any: the {split} split {told}; expected 0 to 1"):
         dataclasses.replace(good, **{split: wrong})
     if np.isfinite(bad):  # a table of real numbers may hold it
         assert dataclasses.replace(good, max_value=None, **{split: wrong}).event_shape == events.shape[1:]
     else:
-        with pytest.raises(DataError, match=rf"the {split} split has values from .*; expected any finite values"):
+        with pytest.raises(DataError, match=rf"the {split} split {told}; expected any finite values"):
             dataclasses.replace(good, max_value=None, **{split: wrong})
 
 

@@ -41,6 +41,21 @@ def test_every_parameter_is_trained_counted_saved_and_loaded(name, networks, ima
     np.testing.assert_array_equal(loaded.log_likelihood(images, 3).value, model.log_likelihood(images, 3).value)
 
 
+@pytest.mark.parametrize("part", FlowResult._fields)
+@pytest.mark.parametrize("latent", [1, 2])
+def test_results_of_another_shape_are_refused(part, latent, networks):
+    """With one latent, a forgotten sum over it would broadcast, and train something else."""
+
+    class Unsummed(IdentityFlow):
+        def transform(self, target, z, noise=(), q0=None, context=None):
+            found = super().transform(target, z, noise, q0, context)
+            wrong = found.z[..., None] if part == "z" else tf.zeros_like(z)
+            return found._replace(**{part: wrong})
+
+    with pytest.raises(ValueError, match=rf"Unsummed gave {part} of shape \[1, 1, {latent}"):
+        FlowLayer(Unsummed(latent))
+
+
 def test_a_flow_is_handed_over_as_an_object(networks, images):
     """With its tempering, integrator and adjoint; the short form is the same model."""
     from hvae_tf import Checkpoint, FreeTempering, Leapfrog

@@ -1,5 +1,7 @@
 """Wrong input to `fit`, `evaluate`, `predict` and `hvae_tf.fit`: one line before anything is trained."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def spoiled(images, kind):
 
 
 MESSAGES = {
-    "nan": r"x has values from nan to nan; the bernoulli likelihood expects values in \[0, 1\]",
+    "nan": r"x holds 1 values that are not finite; remove them first",
     "uint8": r"x has values from 0 to 255; the bernoulli likelihood expects",
     "range": r"x has values from -1.0 to 1.0; the bernoulli likelihood expects",
     "shape": r"x has shape \(.*, 6, 4, 1\); expected \[B, 6, 5, 1\]",
@@ -86,7 +88,8 @@ def test_the_first_batch_of_every_form_of_data_is_checked(form, model, images):
 def test_validation_data_are_checked_before_the_first_epoch(form, model, images):
     data = FORMS[form](spoiled(images, "nan"))
     data = (data, None) if form == "array" else data
-    assert_refused(model, lambda: model.fit(images, validation_data=data, verbose=0), "validation_data: x has values")
+    told = "validation_data: x holds 1 values that are not finite"
+    assert_refused(model, lambda: model.fit(images, validation_data=data, verbose=0), told)
     with pytest.raises(ValueError, match=r"validation_data has shape \(.*, 6, 4, 1\); expected \[B, 6, 5, 1\]"):
         model.fit(images, validation_data=FORMS[form](spoiled(images, "shape")), verbose=0)
 
@@ -187,3 +190,68 @@ def test_an_encoder_that_gives_log_variances_is_named(activation, networks):
     with pytest.raises(ValueError, match=r"standard deviations from .*; expected positive numbers: of a log variance"):
         HVAE(log_variances, decoder, 1)
     HVAE(keras.Model(x, [keras.layers.Dense(2)(h), keras.layers.Dense(2, "exponential")(h)]), decoder, 1)
+
+
+def test_a_refused_pipeline_leaves_a_model_that_can_be_trained(networks, images):
+    model = VAE(*networks())
+    model.compile(keras.optimizers.Adam(1e-3))
+    wrong = tf.data.Dataset.from_tensor_slices(images)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"x has shape \(6, 5, 1\); expected \[B, 6, 5, 1\]"):
+            call(wrong, verbose=0)
+    history = model.fit(wrong.batch(12), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert np.isfinite(model.evaluate(wrong.batch(12), verbose=0)).all()
+
+
+def test_what_is_no_array_of_events_is_named(model, images):
+    pipeline = tf.data.Dataset.from_tensor_slices(images).batch(12)
+    with pytest.raises(ValueError, match=r"x yields dicts; expected batches of events"):
+        model.fit(tf.data.Dataset.from_tensor_slices({"x": images}).batch(12))
+    for method in (model.elbo, model.log_likelihood, model.check_input):
+        with pytest.raises(ValueError, match=r"x is a tf.data.Dataset; expected an array \[B, 6, 5, 1\]"):
+            method(pipeline)
+
+
+def test_all_training_data_are_checked(networks, tmp_path):
+    """A value that the likelihood does not take, in whatever batch it would have come."""
+    sizes = {"event_shape": (4,), "latent_size": 2, "hidden_units": (3,)}
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes))
+    model.compile("adam")
+    table = np.random.default_rng(0).uniform(size=(40, 4)).astype(np.float32)
+    table[-1, 2] = 5.0
+    data = hvae_tf.from_arrays("own", table, table[:9], None, validation=table[:9])
+    batches = hvae_tf.TrainBatches(data, 5, seed=0)
+    with pytest.raises(ValueError, match=r"the training data: x has values from .* to 5.0; the bernoulli"):
+        hvae_tf.fit(model, batches, table[:9], tmp_path, max_epochs=1, verbose=0)
+    for wrong in (table, tf.data.Dataset.from_tensor_slices(table).batch(5), data):
+        with pytest.raises(ValueError, match=rf"batches is {type(wrong).__name__}; expected hvae_tf.TrainBatches"):
+            hvae_tf.fit(model, wrong, table[:9], tmp_path, max_epochs=1, verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("binarised", [True, False, None])
+def test_binarised_batches_beside_intensities_are_told(binarised, tmp_path):
+    sizes = {"event_shape": (4,), "latent_size": 2, "hidden_units": (3,)}
+    likelihood = hvae_tf.likelihoods.Normal(scale="learned")
+    model = VAE(hvae_tf.dense_encoder(**sizes), hvae_tf.dense_decoder(**sizes), likelihood=likelihood)
+    model.compile("adam")
+    table = np.random.default_rng(0).uniform(size=(40, 4))
+    data = hvae_tf.from_arrays("own", table[:30], table[30:])
+    batches = hvae_tf.TrainBatches(data, 5, seed=0, binarised=binarised)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hvae_tf.fit(model, batches, data.values("validation"), tmp_path, max_epochs=1, verbose=0)
+    told = [str(one.message) for one in caught if "binarised" in str(one.message)]
+    assert len(told) == (binarised is not False)
+
+
+def test_layers_that_the_decoder_runs_as_if_not_in_training_are_told(networks):
+    encoder, plain = networks()
+    z = keras.Input([plain.input_shape[-1]])
+    h = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(plain(z)))
+    with pytest.warns(UserWarning, match="has BatchNormalization and Dropout, which it runs as if not in training"):
+        HVAE(encoder, keras.Model(z, h), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HVAE(encoder, plain, 1)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf.targets.decoder import DecoderTarget, decode
-from hvae_tf.targets.likelihoods import LIKELIHOODS, Likelihood, get_likelihood
+from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
+from hvae_tf.targets.likelihoods import LIKELIHOODS, Bernoulli, Likelihood, Normal, get_likelihood
 
 SHAPE = (3, 4, 2)
 LATENT = 3
@@ -164,6 +164,43 @@ def test_a_likelihood_of_ones_own_is_used(seed):
     np.testing.assert_allclose(DecoderTarget(decoder, x, Laplace()).log_joint(z), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("axes", [None, (-4, -3, -2, -1), (-2, -1)])
+def test_a_likelihood_that_sums_over_other_axes_is_refused(axes):
+    """Over the batch too, a sum would broadcast with the prior's density and be taken for that of each event."""
+
+    class Wrong(Bernoulli):
+        def log_prob(self, outputs, x, event_shape):
+            return tf.reduce_sum(x * outputs, axis=axes)
+
+    z = np.zeros([2, LATENT])
+    target = DecoderTarget(make_decoder(1), np.zeros([2, *SHAPE]), Wrong())
+    with pytest.raises(ValueError, match=r"the wrong likelihood gave log p\(x\|z\) of shape .*; expected \(2,\)"):
+        target.log_joint(z)
+    with pytest.raises(ValueError, match=r"summed over the axes .* of an event"):
+        tf.function(target.log_joint)(tf.zeros([5, 2, LATENT], tf.float64))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("form", ["dense", "layer", "nested", "reshaped"])
+def test_a_decoder_of_probabilities_is_refused_where_logits_are_read(activation, form):
+    layers = {
+        "dense": [keras.layers.Dense(4, activation=activation)],
+        "layer": [keras.layers.Dense(4), keras.layers.Activation(activation)],
+        "nested": [keras.Sequential([keras.layers.Dense(4, activation=activation)])],
+        "reshaped": [keras.layers.Dense(4, activation=activation), keras.layers.Reshape([2, 2])],
+    }[form]
+    z = h = keras.Input([3])
+    for layer in layers:
+        h = layer(h)
+    decoder = keras.Model(z, h)
+    event_shape = decoder.output_shape[1:]
+    with pytest.raises(ValueError, match=f"ends in a {activation}; the bernoulli likelihood expects logits"):
+        check_decoder(decoder, get_likelihood("bernoulli"), event_shape)
+    check_decoder(decoder, get_likelihood(Normal(scale=1.0)), event_shape)  # means in [0, 1] are means
+    logits = keras.Model(z, keras.layers.Dense(4)(keras.layers.Flatten()(h)))
+    check_decoder(logits, get_likelihood("bernoulli"), (4,))
+
+
 @pytest.mark.parametrize(
     ("x_shape", "likelihood", "outputs", "message"),
     [
@@ -210,7 +247,7 @@ def test_z_must_line_up_with_x(z_shape):
     ("likelihood", "values", "message"),
     [
         ("bernoulli", [0.0, 255.0], r"from 0.0 to 255.0; .* values in \[0, 1\]"),
-        ("bernoulli", [0.0, np.nan], r"values in \[0, 1\]"),
+        ("bernoulli", [0.0, np.nan], "x holds 1 values that are not finite"),
         ("normal", [0.0, np.inf], "1 values that are not finite"),
         ("categorical", [0.0, 4.0], "whole numbers from 0 to 3"),
         ("categorical", [0.0, 0.5], "whole numbers from 0 to 3"),

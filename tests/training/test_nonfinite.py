@@ -22,6 +22,13 @@ def test_a_bound_that_is_not_finite_stops_the_run(bad, tmp_path):
     assert json.loads((tmp_path / "divergence.json").read_text())["parameters"]["scripted/count"] == 6
 
 
+def test_a_first_batch_that_is_not_finite_asks_for_the_scale_of_x(tmp_path):
+    """No weight had moved, so no learning rate is to blame."""
+    told = r"diverged at step 1: .*; no loss came before it, so look at the scale of x: .*output_bias"
+    with pytest.raises(DivergenceError, match=told):
+        scripted_run(tmp_path, [3, 2, 1], [np.nan, *np.ones(11)])
+
+
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(DivergenceError, match=r"step 8: val_loss = nan.*\(step 4, 1 epochs\) is kept"):
         scripted_run(tmp_path, [3, np.nan, 1])
