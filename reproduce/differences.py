@@ -17,7 +17,7 @@ from reproduce.tables import half_width
 LEVEL = 0.05
 EQUAL, ALONE = "not told apart", ", alone"
 OF_THESE = " for these trained models; the seeds do not decide"
-BUT_FOR_THE_JUDGE = " over seeds and images; AIS's own error leaves it open"
+BUT_FOR_THE_JUDGE = "; AIS's own error leaves it open"
 PAIRS = 3  # seeds that two cells must both have, and no others, to be compared seed by seed
 Key = TypeVar("Key", bound=Hashable)
 
