@@ -18,6 +18,7 @@ LEVEL = 0.05
 EQUAL, ALONE = "not told apart", ", alone"
 OF_THESE = " for these trained models; the seeds do not decide"
 BUT_FOR_THE_JUDGE = "; AIS's own error leaves it open"
+BUT_FOR_BOTH = "; seeds and AIS's own error together leave it open"
 PAIRS = 3  # seeds that two cells must both have, and no others, to be compared seed by seed
 Key = TypeVar("Key", bound=Hashable)
 
@@ -156,9 +157,11 @@ class Difference(NamedTuple):
         way = "lower" if self.value < 0 else "higher"
         if self.p <= LEVEL:
             return way
-        if self._replace(below=0.0, above=0.0, below_error=0.0, above_error=0.0).p <= LEVEL:
-            return way + BUT_FOR_THE_JUDGE
-        return way + OF_THESE if self.beyond > 1.96 * math.hypot(self.image_error, self.beyond_error) else EQUAL
+        seeds_decide = self._replace(below=0.0, above=0.0, below_error=0.0, above_error=0.0).p <= LEVEL
+        of_these = self.beyond > 1.96 * math.hypot(self.image_error, self.beyond_error)
+        if seeds_decide:
+            return way + (BUT_FOR_BOTH if of_these else BUT_FOR_THE_JUDGE)
+        return way + OF_THESE if of_these else EQUAL
 
     def __str__(self):
         if math.isnan(self.value):

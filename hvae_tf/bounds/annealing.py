@@ -221,7 +221,7 @@ def warn_of_few_chains(ess, stacklevel: int = 2) -> None:
     if few:
         warnings.warn(
             f"AIS: in {few} of {ess.size} cases fewer than 2 chains carry the weight (lowest effective number "
-            f"{ess.min():.2f}), so these standard errors mean little; take more temperatures or the other start",
+            f"{ess.min():.2f}), so these standard errors mean little; take more temperatures or chains",
             RuntimeWarning, stacklevel=stacklevel + 1,
         )  # fmt: skip
 

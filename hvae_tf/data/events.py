@@ -39,8 +39,9 @@ class EventData:
 
     Raises:
         DataError: If a split is empty or no array ``[n, ...]`` of events, of another dtype or event shape than the
-            others, outside [0, max_value], not finite, or has constant events only; if floats never exceed 1 and
-            `max_value` does; or if there is not one context of finite numbers for each event.
+            others, outside [0, max_value], not finite, or has constant events only; if values without a `max_value`
+            differ by less than float32 can tell; if floats never exceed 1 and `max_value` does; or if there is not one
+            context of finite numbers for each event.
 
     Example:
         >>> table = np.random.default_rng(0).normal(size=(70, 5))
@@ -96,10 +97,12 @@ class EventData:
             raise DataError(f"{where} has {len(events)} events, each of one value only; the data set is damaged")
 
     def _check_digits(self, where: str, flat: np.ndarray) -> None:
-        """Numbers that differ by less than float32 can tell at their size would be one number."""
-        lost, spread = np.abs(flat - flat.astype(np.float32)).max(axis=0), flat.std(axis=0)
-        worst = int(np.argmax(np.where(spread > 0.0, lost / np.where(spread > 0.0, spread, 1.0), 0.0)))
-        if spread[worst] > 0.0 and lost[worst] > _MOST_LOST * spread[worst]:
+        """Numbers that differ, in training, by less than float32 can tell at their size would be one number."""
+        train = self.train.reshape(len(self.train), -1)
+        varies = np.ptp(train, axis=0) > 1e-12 * np.abs(train).max(axis=0)  # more than rounding does to a constant
+        lost, spread = np.abs(flat - flat.astype(np.float32)).max(axis=0), train.std(axis=0)
+        worst = int(np.argmax(np.where(varies, lost / np.where(varies, spread, 1.0), 0.0)))
+        if varies[worst] and lost[worst] > _MOST_LOST * spread[worst]:
             raise DataError(
                 f"{where}: in float32, in which networks compute, value {worst} of an event would be off by up to "
                 f"{lost[worst]:.2g}, where its standard deviation is {spread[worst]:.2g}; take its mean off first"

@@ -155,15 +155,16 @@ def from_arrays(
     """
     if not isinstance(train, np.ndarray) or not train.ndim:
         raise DataError(f"{name}: train has shape {np.shape(train)}; expected a NumPy array of events [n, ...], n > 0")
-    train, test = _floats_of(train), _floats_of(test)
+    train, test, *given = _alike(train, test, *([] if validation is None else [validation]))
+    if contexts is not None and len(contexts) != (2 if validation is None else 3):
+        wanted = "train's and test's" if validation is None else "train's, validation's and test's"
+        raise DataError(f"{name}: {len(contexts)} arrays of contexts; expected {wanted}")
     kind = ImageData if train.ndim == 4 else EventData
     if validation is not None:
-        of_splits = None
-        if contexts is not None:
-            if len(contexts) != 3:
-                raise DataError(f"{name}: {len(contexts)} arrays of contexts; expected train's, validation's, test's")
-            of_splits = {split: np.asarray(y) for split, y in zip(SPLITS, contexts, strict=True)}
-        data = kind(name, train, _floats_of(validation), test, max_value, split_seed, binarise_seed, of_splits)
+        if validation_fraction != VALIDATION_FRACTION:
+            raise ValueError("validation_fraction is given beside validation; leave one of them out")
+        of_splits = None if contexts is None else dict(zip(SPLITS, map(np.asarray, contexts), strict=True))
+        data = kind(name, train, given[0], test, max_value, split_seed, binarise_seed, of_splits)
         return data if limit is None else _first(data, limit)
     held_out = round(len(train) * validation_fraction)
     if not 0 < held_out < len(train):
@@ -175,21 +176,28 @@ def from_arrays(
     parts = {"train": order[held_out:], "validation": order[:held_out]}
     of_splits = None
     if contexts is not None:
-        given, of_test = (np.asarray(y) for y in contexts)
-        if len(given) != len(train):
-            raise DataError(f"{name}: {len(given)} contexts for {len(train)} training events; expected one for each")
-        of_splits = {split: given[part] for split, part in parts.items()} | {"test": of_test}
+        of_train, of_test = (np.asarray(y) for y in contexts)
+        if len(of_train) != len(train):
+            raise DataError(f"{name}: {len(of_train)} contexts for {len(train)} training events; expected one for each")
+        of_splits = {split: of_train[part] for split, part in parts.items()} | {"test": of_test}
     training, held = (train[part] for part in parts.values())
     data = kind(name, training, held, test, max_value, split_seed, binarise_seed, of_splits)
     return data if limit is None else _first(data, limit)
 
 
-def _floats_of(events):
-    """Whole numbers of another type than uint8 as floats, truth values as uint8; all else as it is."""
-    kind = events.dtype.kind if isinstance(events, np.ndarray) else ""
-    if kind == "b":
-        return events.astype(np.uint8)
-    return events.astype(np.float64) if kind in "iu" and events.dtype != np.uint8 else events
+def _alike(*splits):
+    """Whole numbers of another type than uint8 as floats, of the other splits' kind; truth values as uint8."""
+    kinds = [part.dtype if isinstance(part, np.ndarray) else None for part in splits]
+    floats = {kind for kind in kinds if kind is not None and kind.kind == "f"}
+    whole = floats.pop() if len(floats) == 1 else np.dtype(np.float64)
+    found = []
+    for part, kind in zip(splits, kinds, strict=True):
+        if kind is not None and kind.kind == "b":
+            part = part.astype(np.uint8)
+        elif kind is not None and kind.kind in "iu" and kind != np.uint8:
+            part = part.astype(whole)
+        found.append(part)
+    return found
 
 
 def _first(data: EventData, limit) -> EventData:

@@ -57,6 +57,7 @@ class DecoderAt:
         self.name = getattr(decoder, "name", decoder)
         self.input_shape = input_shapes(decoder)[0]
         self.output_shape = decoder.output_shape
+        self.outputs = getattr(decoder, "outputs", None)
         self._decoder = decoder
         self._y = y
 

@@ -120,13 +120,19 @@ _OTHERWISE_IN_TRAINING = (
 )  # fmt: skip
 
 
+def _is_at_rest(layer) -> bool:
+    """Whether a layer would do something else in training: attention has a Dropout that drops nothing."""
+    strength = getattr(layer, "rate", getattr(layer, "stddev", layer.trainable))
+    return isinstance(layer, _OTHERWISE_IN_TRAINING) and bool(strength)
+
+
 def warn_of_layers_at_rest(decoder: keras.Model) -> None:
     """One line where a decoder has layers that do something else in training, which here they do not.
 
     log p(x, z) has to be one function of z along a trajectory, and the same in training as in what is published of it.
     """
     layers = decoder._flatten_layers() if isinstance(decoder, keras.layers.Layer) else ()
-    kinds = dict.fromkeys(type(layer).__name__ for layer in layers if isinstance(layer, _OTHERWISE_IN_TRAINING))
+    kinds = dict.fromkeys(type(layer).__name__ for layer in layers if _is_at_rest(layer))
     if kinds:
         warnings.warn(
             f"the decoder {decoder.name!r} has {' and '.join(kinds)}, which it runs as if not in training, always: "

@@ -147,23 +147,27 @@ def _variables_used(flow: Flow):
         return tf.eye(size, dtype=dtype) + tf.zeros_like(z)[..., None]
 
     target = LogDensityTarget(lambda z: -0.5 * tf.reduce_sum(tf.square(z), axis=-1), size, unit)
-    q0 = DiagonalGaussian(tf.zeros([1, size], dtype), tf.ones([1, size], dtype))
-    noise = flow.noise((1, 1), tf.constant([0, 0], tf.int32))
+    count = 3  # events, and two samples of each: axes that nothing can mistake for each other
+    q0 = DiagonalGaussian(tf.zeros([count, size], dtype), tf.ones([count, size], dtype))
+    noise = flow.noise((2, count), tf.constant([0, 0], tf.int32))
+    z, context = tf.zeros([2, count, size], dtype), tf.zeros([count, 2 * size], dtype)
     with tf.GradientTape() as tape:
-        found = flow.transform(
-            target, tf.zeros([1, 1, size], dtype), noise, q0=q0, context=tf.zeros([1, 2 * size], dtype)
-        )
-    _check_result(flow, found)
+        found = flow.transform(target, z, noise, q0=q0, context=context)
+    _check_result(flow, found, z.shape)
     return tape.watched_variables()
 
 
-def _check_result(flow: Flow, found: FlowResult) -> None:
-    """Raises ValueError unless what came of z ``[1, 1, l]`` has the shapes of `FlowResult`."""
+def _check_result(flow: Flow, found: FlowResult, z_shape: tf.TensorShape) -> None:
+    """Raises ValueError unless what came of z ``[S, B, l]`` has the shapes of `FlowResult`."""
     for name, value in found._asdict().items():
-        shape, exact = tuple(value.shape), name in ("z", "log_joint")
-        expected = (1, 1, flow.event_size) if name == "z" else (1, 1)
-        if shape != expected and (exact or len(shape) > 2 or any(size != 1 for size in shape)):
+        shape, expected = tf.convert_to_tensor(value).shape, z_shape if name == "z" else z_shape[:-1]
+        if name in ("z", "log_joint"):
+            right = shape.is_compatible_with(expected)
+        else:  # or broadcasting with it
+            sizes = zip(reversed(shape), reversed(expected), strict=False) if shape.rank is not None else ()
+            right = (shape.rank or 0) <= 2 and all(size in (None, 1, wanted) for size, wanted in sizes)
+        if not right:
             raise ValueError(
-                f"{type(flow).__name__} gave {name} of shape {list(shape)} at z of shape {[1, 1, flow.event_size]}; "
-                f"expected {list(expected)}{'' if name == 'z' else ': one number a sample, summed over the last axis'}"
+                f"{type(flow).__name__} gave {name} of shape {shape} at z of shape {z_shape}; expected {expected}"
+                f"{'' if name == 'z' else ': one number a sample, summed over the last axis'}"
             )

@@ -35,7 +35,7 @@ from hvae_tf.models.input_checks import InputChecks, check_scale, refuse_weights
 from hvae_tf.models.latent import LatentSpace
 from hvae_tf.models.refinement import Refinement
 from hvae_tf.parallel import shard_batch
-from hvae_tf.targets.decoder import check_decoder
+from hvae_tf.targets.decoder import check_decoder, warn_of_probabilities
 from hvae_tf.targets.likelihoods import Likelihood, get_likelihood
 
 LOGGED = ("loss", "reconstruction", "rate")
@@ -106,6 +106,7 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
         check_penalties(encoder, decoder)
         check_scale(encoder)
         check_decoder(DecoderAt(decoder, None) if self.context_spec else decoder, self.likelihood, self.event_shape)
+        warn_of_probabilities(decoder, self.likelihood)
         warn_of_layers_at_rest(decoder)
         self.num_samples = check_count("num_samples", num_samples)
         self.seed = check_seed("seed", seed)

@@ -45,6 +45,7 @@ class InputChecks(ModelParts):
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation)
             refuse_weights(sample_weight=sample_weight)
             if isinstance(x, tf.data.Dataset):  # it comes first after an epoch, which a wrong one would cost
+                self._check_elements(x, "validation_data")
                 for element in x.take(1):
                     self._check_batch(*self._events_and_context(element), "validation_data")
             elif _is_array(x):
@@ -106,13 +107,17 @@ class InputChecks(ModelParts):
                 raise errors[0] from None
             raise
 
-    def _watched(self, dataset: tf.data.Dataset, errors: list) -> tf.data.Dataset:
-        """The same batches; the first is checked when it passes, and an error kept: TensorFlow's own is many lines."""
+    def _check_elements(self, dataset: tf.data.Dataset, name: str = "x") -> None:
+        """Raises ValueError where a pipeline yields anything but tensors of events, or pairs."""
         events, _ = self._events_and_context(dataset.element_spec)
         if not isinstance(events, tf.TensorSpec):
             raise ValueError(
-                f"x yields {type(events).__name__}s; expected batches of events, one tensor, or pairs (x, y) of such"
+                f"{name} yields {type(events).__name__}s; expected batches of events, one tensor, or pairs (x, y)"
             )
+
+    def _watched(self, dataset: tf.data.Dataset, errors: list) -> tf.data.Dataset:
+        """The same batches; the first is checked when it passes, and an error kept: TensorFlow's own is many lines."""
+        self._check_elements(dataset)
 
         def check_first(x, y=None):
             try:

@@ -1,5 +1,7 @@
 """The target of a variational auto-encoder: log p(x, z) = log p(x|z) + log p(z), for any Keras decoder."""
 
+import warnings
+
 import keras
 import tensorflow as tf
 
@@ -119,20 +121,34 @@ def check_decoder(decoder, likelihood: Likelihood, event_shape) -> None:
             f"expected (None, {axes}outputs)"
         )
     likelihood.check_outputs(output_shape[-1], event_shape[-1])
-    likelihood.check_activation(last_activation(decoder))
+
+
+def warn_of_probabilities(decoder, likelihood: Likelihood) -> None:
+    """One line where a decoder ends in probabilities, and the likelihood takes them for logits."""
+    name = last_activation(decoder)
+    if likelihood.reads_logits and name in ("sigmoid", "softmax"):
+        warnings.warn(
+            f"the decoder ends in a {name}; the {likelihood.name} likelihood takes its outputs for logits, so "
+            "leave the activation out",
+            stacklevel=4,
+        )
 
 
 def last_activation(network) -> str | None:
-    """The name of what a functional network's output ends in, nested networks included; None where it is not known."""
-    network = getattr(network, "_decoder", network)  # of a conditional model
+    """What a functional network's output ends in, nested networks included; None where that is not known."""
+    index = 0
     while True:
         outputs = getattr(network, "outputs", None)
-        history = getattr(outputs[0], "_keras_history", None) if outputs else None
-        if history is None:
+        if not outputs or not hasattr(outputs[index], "_keras_history"):
             return None
-        layer = history.operation
+        layer, node, index = outputs[index]._keras_history
         while isinstance(layer, (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Permute)):
-            layer = layer.input._keras_history.operation
+            layer, node, index = layer._inbound_nodes[node].input_tensors[0]._keras_history
         if not isinstance(layer, keras.Model):
-            return getattr(getattr(layer, "activation", None), "__name__", None)
+            break
         network = layer
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    # a layer of the user's own may use what it calls its activation for something else
+    own = not type(layer).__module__.startswith("keras.")
+    return None if own else getattr(getattr(layer, "activation", None), "__name__", None)

@@ -24,7 +24,12 @@ class Likelihood(Configured, tf.Module, abc.ABC):
 
     A likelihood may have variables of its own, such as a noise scale for all examples: it makes them in `build`, as
     `tf.Variable`s, and a model trains and saves them.
+
+    Attributes:
+        reads_logits: Whether it takes the decoder's outputs for logits, so that probabilities would be a mistake.
     """
+
+    reads_logits = False
 
     def __init__(self):
         super().__init__(name=type(self).__name__.lower())
@@ -78,9 +83,6 @@ class Likelihood(Configured, tf.Module, abc.ABC):
         """W J, of the shape of `columns`; `outputs` broadcast with them."""
         raise ValueError(f"{type(self).__name__} has no Fisher information, which the metric Fisher() needs")
 
-    def check_activation(self, name: str | None) -> None:
-        """Raises ValueError if a decoder that ends in this activation cannot give what the likelihood reads."""
-
     @abc.abstractmethod
     def check_values(self, x: np.ndarray, num_outputs: int) -> None:
         """Raises ValueError if x ``[..., C]`` holds values outside the support; the decoder has `num_outputs` last."""
@@ -90,15 +92,14 @@ class Likelihood(Configured, tf.Module, abc.ABC):
 class Bernoulli(Likelihood):
     """Binary numbers; the decoder's outputs are logits. Any x in [0, 1] is scored, by the same formula."""
 
+    reads_logits = True
+
     def check_outputs(self, num_outputs, num_channels):
         if num_outputs != num_channels:
             raise ValueError(
                 f"the decoder puts out {num_outputs} numbers last for events of {num_channels} channels; "
                 f"the bernoulli likelihood expects one logit per channel: {num_channels}"
             )
-
-    def check_activation(self, name):
-        _refuse_probabilities("bernoulli", name)
 
     def distribution(self, outputs, event_shape):
         return tfd.Independent(tfd.Bernoulli(logits=outputs), reinterpreted_batch_ndims=len(event_shape))
@@ -209,6 +210,8 @@ class Categorical(Likelihood):
     Its mean is the mean level, sum_k k p_k.
     """
 
+    reads_logits = True
+
     def check_outputs(self, num_outputs, num_channels):
         if num_outputs % num_channels or num_outputs < 2 * num_channels:
             raise ValueError(
@@ -216,9 +219,6 @@ class Categorical(Likelihood):
                 "categorical likelihood expects as many logits for each channel, two or more: a multiple of "
                 f"{num_channels}"
             )
-
-    def check_activation(self, name):
-        _refuse_probabilities("categorical", name)
 
     def _logits(self, outputs, num_channels):
         classes = outputs.shape[-1] // num_channels
@@ -249,13 +249,6 @@ class Categorical(Likelihood):
                 f"x has values from {x.min()} to {x.max()}; the categorical likelihood of this decoder expects whole "
                 f"numbers from 0 to {classes - 1}"
             )
-
-
-def _refuse_probabilities(likelihood: str, activation: str | None) -> None:
-    if activation in ("sigmoid", "softmax"):
-        raise ValueError(
-            f"the decoder ends in a {activation}; the {likelihood} likelihood expects logits: leave the activation out"
-        )
 
 
 def _refuse_not_finite(x: np.ndarray) -> None:

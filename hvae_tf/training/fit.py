@@ -65,8 +65,8 @@ def fit(
     """Trains a compiled model, or goes on with the training that `folder` holds, to its end.
 
     The same call starts, resumes, and after the end only loads what was reached. `folder` gets ``checkpoint.bin`` and
-    ``history.csv``, one row an epoch. At the end one line warns where the posterior has collapsed, see
-    `FlowVAE.active_units`.
+    ``history.csv``, one row an epoch. One line warns where training batches are binarised and validation is not, and at
+    the end where the posterior has collapsed, see `FlowVAE.active_units`.
 
     Args:
         model: Compiled; its logs hold ``loss``, the negative bound in nats per event. Its randomness must be a function
@@ -99,7 +99,8 @@ def fit(
         CheckpointError: If `folder` holds a run of another configuration, or a damaged one, or another process is
             training there.
         DivergenceError: If a logged number is not finite or above its limit.
-        ValueError: If an argument is out of range, images are not what the likelihood accepts, batches are missing, the
+        ValueError: If an argument is out of range, images are not what the likelihood accepts, those of training too
+            where a `TrainBatches` yields them as they are, batches are missing, the
             model is not compiled or was trained already, its optimiser averages weights (`use_ema`), or the strategy is
             not supported; after the first epoch, which is kept, if a name of `limits` was not logged.
         RuntimeError: If a pass over the data makes no progress.
@@ -230,16 +231,21 @@ def _check_batches(model, batches) -> None:
             f"batches is {type(batches).__name__}; expected hvae_tf.TrainBatches(data, batch_size, seed), or train "
             "with Keras's model.fit"
         )
-    if not isinstance(batches, TrainBatches) or not hasattr(model, "check_input") or batches.binarised:
+    if not _is_plain(batches) or not hasattr(model, "check_input") or batches.binarised:
         return
     for first in range(0, len(batches.data.train), _CHECKED_AT_ONCE):
         part = batches.data.train[first : first + _CHECKED_AT_ONCE]
         model.check_input(scaled(part, batches.data.max_value), "the training data")
 
 
+def _is_plain(batches) -> bool:
+    """Whether they yield the data that they hold; a subclass may do anything to them."""
+    return isinstance(batches, TrainBatches) and type(batches).batch is TrainBatches.batch
+
+
 def _check_binarised(batches, images: np.ndarray) -> None:
     """Warns where a model is trained on zeros and ones, and validated on what lies between."""
-    if isinstance(batches, TrainBatches) and batches.binarised and np.any((images > 0.0) & (images < 1.0)):
+    if _is_plain(batches) and batches.binarised and np.any((images > 0.0) & (images < 1.0)):
         warnings.warn(
             "the training batches are binarised, and validation holds values between 0 and 1; take "
             "TrainBatches(..., binarised=False), or data.binarised('validation')",
@@ -251,6 +257,8 @@ def _check_validation(model, validation):
     """The validation images as an array, in what the model accepts; with their contexts a pair of arrays."""
     if isinstance(validation, tuple) and len(validation) == 2:
         return _check_validation(model, validation[0]), np.asarray(validation[1])
+    if isinstance(validation, tf.data.Dataset):
+        raise ValueError("validation is a tf.data.Dataset; expected an array, or a pair (x, y) of arrays")
     try:
         validation = np.asarray(validation)
     except ValueError as error:

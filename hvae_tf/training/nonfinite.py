@@ -84,13 +84,14 @@ class DivergenceGuard:
             variable.assign(value)  # the flow reads them
         parameters = flow_diagnostics(self.model) | {variable.path: value for variable, value in weights}
         described = "; ".join(f"{name} {_summary(value)}" for name, value in parameters.items())
-        first = np.isnan(self._last_loss)
-        message = f"training diverged at step {step}: {what}; " + (
-            "no loss came before it, so look at the scale of x: standardise it, or start the decoder near it "
-            "(output_bias)"
-            if first
-            else f"loss before it {self._last_loss:g} nats"
-        )
+        message = f"training diverged at step {step}: {what}"
+        if not np.isnan(self._last_loss):
+            message += f"; loss before it {self._last_loss:g} nats"
+        elif step == 1 and before[-1][0] == 0:  # no weight has moved
+            message += (
+                "; it is the first, so look at the scale of x: standardise it, or start the decoder near it "
+                "(output_bias)"
+            )
         return DivergenceError(f"{message}; parameters before it: {described}", step, numbers, parameters)
 
 

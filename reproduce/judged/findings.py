@@ -157,5 +157,6 @@ ABOUT_DIFFERENCES = (
     "seed, where both cells have the same three seeds or more; else one spread is taken for all: that of Table 1's "
     "cells where such stand here, or that within the pair. A verdict takes the pair alone, and of NLL by AIS it "
     "allows for BDMC's gap, by which either may be too high; where "
-    "seeds give no interval, or none that decides, it may still say what holds for these trained models over images."
+    "seeds give no interval, or none that decides, it may still say what holds for these trained models over images; "
+    "and where seeds decide, but not with the gap, that AIS's own error leaves it open."
 )

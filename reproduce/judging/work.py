@@ -78,16 +78,19 @@ class JudgeTask:
             found.get(name, 0) >= min(asked, limit.get(name, of)) for name, asked in self.preset.amounts().items()
         )
 
-    def _table(self) -> dict | None:
-        """-ELBO and importance NLL by image that Table 1 has of the model, if they are to be taken over."""
+    def _table(self, weights: str) -> dict | None:
+        """-ELBO and importance NLL by image that Table 1 has of the model of these weights, to be taken over."""
         record = self.model.table_record()
-        alike = record is not None and record["results"]["evaluation"]["samples"] == IMPORTANCE_SAMPLES
-        return record["results"].get("per_image") if alike and not self.own_importance else None
+        if record is None or self.own_importance or record["results"].get("weights", weights) != weights:
+            return None
+        alike = record["results"]["evaluation"]["samples"] == IMPORTANCE_SAMPLES
+        table = record["results"].get("per_image", {})
+        return table if alike and table.keys() >= {"neg_elbo", "nll"} else None
 
     def _lent(self, results: dict) -> dict:
         """What of that is of more images than are on record here, and so takes the place of those; else nothing."""
         try:
-            table, limit = self._table(), min(self.preset.images, results.get("of", 0))
+            table, limit = self._table(results["weights"]), min(self.preset.images, results.get("of", 0))
         except RecordError:  # of another kind
             return {}
         if table is None or min(len(table["nll"]), limit) <= results["amounts"]["importance_images"]:
@@ -127,7 +130,7 @@ class JudgeTask:
         blocks = Blocks(store.folder / "work" / self.name, {"weights": weights, "data": data.fingerprint})
         return Judge(
             model, data, self.preset, blocks, name=self.name, total=self.cost, progress=progress, weights=weights,
-            table=self._table(), importance_evaluations=self._importance_evaluations(),
+            table=self._table(weights), importance_evaluations=self._importance_evaluations(),
         )  # fmt: skip
 
     def pieces(self, judge: Judge) -> list[Piece]:

@@ -26,10 +26,13 @@ def step_seconds() -> dict[int, float]:
     if not BENCHMARK.exists():
         return {}
     turns = {int(k): ways["one core"] for k, ways in json.loads(BENCHMARK.read_text())["seconds_per_step"].items()}
+    if not turns.get(0):
+        return {}
     base = statistics.median(turns[0])
     return {
-        k: base * statistics.median(own / vae for own, vae in zip(seconds, turns[0], strict=True))
+        k: base * statistics.median(own / vae for own, vae in zip(seconds, turns[0], strict=False))
         for k, seconds in turns.items()
+        if seconds
     }
 
 

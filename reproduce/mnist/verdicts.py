@@ -111,10 +111,11 @@ def claims_judged(table: Table) -> list[str]:
     for judged, other in zip(judge_claims(table), judge_claims(table, theirs), strict=True):
         said = [f'**{judged.claim.title}** ("{judged.claim.quote}"): {judged.verdict}.', _trained_once(table, judged)]
         if mnist and judged.standing:
-            same = "the same" if other.verdict == judged.verdict else f"it {other.verdict.split(';')[0]}"
+            same = {pair[:2] for pair in judged.standing} == {pair[:2] for pair in other.standing}
             said.append(
                 f"With the spread between the paper's own runs ({theirs.deviation:.2f}, {theirs.free} degrees of "
-                f"freedom) in place of this table's: {same}."
+                f"freedom) in place of this table's, where that is taken: "
+                f"{'the same' if same else 'it ' + other.verdict.split(';')[0]}."
             )
         parts.append(" ".join(filter(None, [*said, _in_reach(table, judged)])))
         rows = [
@@ -201,12 +202,16 @@ def _who_is_ahead(verdict: str, ratio: float) -> str:
 
     Who is ahead in less time, or in a time that is called equal, is ahead at equal time.
     """
-    way, sure = verdict.split()[0], ";" not in verdict
+    way, sure = verdict.split(";")[0].split()[0], ";" not in verdict
     if way == "higher" and ratio <= CLOSE:
         return "longer" if sure else "doubt"
     if way == "lower" and ratio >= 1.0 / CLOSE:
         return "model" if sure else "doubt"
     return "neither" if way not in ("higher", "lower") and 1.0 / CLOSE <= ratio <= CLOSE else "undecided"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 10.0 else f"{ratio:.0f}"
 
 
 def _longer(table: Table) -> list[str]:
@@ -231,13 +236,13 @@ def _longer(table: Table) -> list[str]:
         _, epochs, ratio, difference = min(candidates, key=lambda found: found[:2])
         of = lengths[epochs][0]["configuration"]["cell"]
         rows.append([
-            label(cell), f"{label(of)}, {epochs} epochs", f"{ratio:.2g}", MEASURES[difference.measure],
+            label(cell), f"{label(of)}, {epochs} epochs", _times(ratio), MEASURES[difference.measure],
             *_cells_of(difference),
         ])  # fmt: skip
         _, *doubts = difference.verdict.split("; ")
         doubt = "".join(f"; {doubt}" for doubt in doubts)
         name = f"{label(cell)} ({difference.value:+.2f}{doubt})"
-        said.setdefault((_who_is_ahead(difference.verdict, ratio), epochs, f"{ratio:.2g}"), []).append(name)
+        said.setdefault((_who_is_ahead(difference.verdict, ratio), epochs, _times(ratio)), []).append(name)
     if not rows:
         return [
             "No VAE that was trained for longer is on record (`python reproduce/training_length.py`), so equal time is "

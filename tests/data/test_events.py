@@ -128,8 +128,13 @@ def test_numbers_that_float32_cannot_tell_apart_are_refused():
         from_arrays("own", table[:50], table[50:], None)
     table[:, 1] -= 1.7e9
     assert len(np.unique(from_arrays("own", table[:50], table[50:], None).values("train")[:, 1])) > 30
-    table[:, 1] = 1e8  # without a spread there is nothing to tell apart
-    assert from_arrays("own", table[:50], table[50:], None).event_shape == (4,)
+    for constant in (1e8, 0.1, 1 / 3, 0.1 * (1 + 1e-16 * np.arange(60))):  # without a spread nothing is to be told
+        table[:, 1] = constant
+        assert from_arrays("own", table[:50], table[50:], None).event_shape == (4,)
+    table[:, 1] = 1e6 * np.arange(60)  # it is training's spread that counts
+    test = table[50:].copy()
+    test[:, 1] = 1e7 + 0.01 * np.arange(10)
+    assert len(from_arrays("own", table[:50], test, None).test) == 10
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, bool])
@@ -149,8 +154,14 @@ def test_a_split_that_is_given_is_kept():
         np.testing.assert_array_equal(data.values(split), part.astype(np.float32))
         np.testing.assert_array_equal(data.contexts[split], context)
     assert len(from_arrays("own", train, test, None, validation=validation, limit=(9, 2, 3)).train) == 9
-    with pytest.raises(DataError, match="2 arrays of contexts; expected train's, validation's, test's"):
+    with pytest.raises(DataError, match="2 arrays of contexts; expected train's, validation's and test's"):
         from_arrays("own", train, test, None, validation=validation, contexts=of_parts[:2])
+    with pytest.raises(DataError, match="3 arrays of contexts; expected train's and test's"):
+        from_arrays("own", train, test, None, contexts=of_parts)
+    with pytest.raises(ValueError, match="validation_fraction is given beside validation"):
+        from_arrays("own", train, test, None, validation=validation, validation_fraction=0.1)
+    mixed = from_arrays("own", np.arange(40).reshape(10, 4), real(5).astype(np.float32), None)
+    assert mixed.train.dtype == np.float32
 
 
 def test_floats_are_in_units_of_the_maximum():

@@ -52,8 +52,27 @@ def test_results_of_another_shape_are_refused(part, latent, networks):
             wrong = found.z[..., None] if part == "z" else tf.zeros_like(z)
             return found._replace(**{part: wrong})
 
-    with pytest.raises(ValueError, match=rf"Unsummed gave {part} of shape \[1, 1, {latent}"):
+    with pytest.raises(ValueError, match=rf"Unsummed gave {part} of shape \(2, 3, {latent}"):
         FlowLayer(Unsummed(latent))
+
+
+@pytest.mark.parametrize("ratio", [0.0, tf.zeros([]), tf.zeros([3]), tf.zeros([2, 1])])
+def test_a_ratio_may_broadcast(ratio):
+    class Constant(IdentityFlow):
+        def transform(self, target, z, noise=(), q0=None, context=None):
+            return super().transform(target, z, noise, q0, context)._replace(log_ratio=ratio, expected_log_ratio=ratio)
+
+    assert FlowLayer(Constant(1)).flow.event_size == 1
+
+
+@pytest.mark.parametrize("ratio", [tf.zeros([2]), tf.zeros([3, 2])])
+def test_a_ratio_along_another_axis_is_refused(ratio):
+    class Turned(IdentityFlow):
+        def transform(self, target, z, noise=(), q0=None, context=None):
+            return super().transform(target, z, noise, q0, context)._replace(log_ratio=ratio)
+
+    with pytest.raises(ValueError, match=r"Turned gave log_ratio of shape .* at z of shape \(2, 3, 1\)"):
+        FlowLayer(Turned(1))
 
 
 def test_a_flow_is_handed_over_as_an_object(networks, images):

@@ -208,6 +208,8 @@ def test_what_is_no_array_of_events_is_named(model, images):
     pipeline = tf.data.Dataset.from_tensor_slices(images).batch(12)
     with pytest.raises(ValueError, match=r"x yields dicts; expected batches of events"):
         model.fit(tf.data.Dataset.from_tensor_slices({"x": images}).batch(12))
+    with pytest.raises(ValueError, match=r"validation_data yields dicts; expected batches of events"):
+        model.fit(images, validation_data=tf.data.Dataset.from_tensor_slices({"x": images}).batch(12))
     for method in (model.elbo, model.log_likelihood, model.check_input):
         with pytest.raises(ValueError, match=r"x is a tf.data.Dataset; expected an array \[B, 6, 5, 1\]"):
             method(pipeline)
@@ -227,7 +229,15 @@ def test_all_training_data_are_checked(networks, tmp_path):
     for wrong in (table, tf.data.Dataset.from_tensor_slices(table).batch(5), data):
         with pytest.raises(ValueError, match=rf"batches is {type(wrong).__name__}; expected hvae_tf.TrainBatches"):
             hvae_tf.fit(model, wrong, table[:9], tmp_path, max_epochs=1, verbose=0)
+
+    class Clipped(hvae_tf.TrainBatches):
+        def batch(self, step, indices):
+            return tf.clip_by_value(super().batch(step, indices), 0.0, 1.0)
+
+    with pytest.raises(ValueError, match=r"validation is a tf.data.Dataset; expected an array"):
+        hvae_tf.fit(model, Clipped(data, 5, seed=0), tf.data.Dataset.from_tensor_slices(table), tmp_path, max_epochs=1)
     assert not list(tmp_path.iterdir())
+    hvae_tf.fit(model, Clipped(data, 5, seed=0), table[:9], tmp_path, max_epochs=1, verbose=0)
 
 
 @pytest.mark.parametrize("binarised", [True, False, None])
@@ -252,6 +262,12 @@ def test_layers_that_the_decoder_runs_as_if_not_in_training_are_told(networks):
     h = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(plain(z)))
     with pytest.warns(UserWarning, match="has BatchNormalization and Dropout, which it runs as if not in training"):
         HVAE(encoder, keras.Model(z, h), 1)
+    frozen = keras.layers.BatchNormalization(trainable=False)
+    attention = keras.layers.MultiHeadAttention(1, 2)  # which has a dropout of nothing
+    sequence = keras.layers.Reshape([1, -1])(keras.layers.Flatten()(plain(z)))
+    h = keras.layers.Reshape(plain.output_shape[1:])(attention(sequence, sequence))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         HVAE(encoder, plain, 1)
+        HVAE(encoder, keras.Model(z, keras.layers.Dropout(0.0)(frozen(plain(z)))), 1)
+        HVAE(encoder, keras.Model(z, h), 1)

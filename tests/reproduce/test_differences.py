@@ -21,6 +21,8 @@ def test_the_error_of_the_judge_is_allowed_for():
     assert found.verdict == "lower"
     for above in (0.25, 0.4):  # it is the judge alone that leaves it open, and no seed
         assert found._replace(above=above).verdict == "lower; AIS's own error leaves it open"
+    surely = found._replace(above=0.2, above_error=0.01, image_error=0.01, images=100, error=0.04)
+    assert surely.verdict == "lower; seeds and AIS's own error together leave it open"
     few = Difference(-0.3, 0.2, 2, image_error=0.01, images=100)
     assert few._replace(above=0.25).verdict.startswith("lower for these trained models")
     assert few._replace(above=0.29).verdict == "not told apart"

@@ -262,6 +262,9 @@ def test_what_table_1_has_by_now_takes_the_place_of_fewer_images(tiny, models, t
     assert (after["amounts"]["importance_images"], after["own_importance"]) == (6, False)
     assert after["table1"]["nll"] == [31.0]
     assert after["per_image"]["ais"] == before["per_image"]["ais"]
+    other = run_record("vae", 0, [32.0], per_image=np.arange(8.0) + 1.0, **evaluated)
+    other["results"]["weights"] = "of another training"
+    store.write({**other, "data_fingerprint": data.fingerprint})
     stands = (tmp_path / "judge" / "vae-seed0.json").stat().st_mtime_ns
     assert judge.main(asked) == 0
     assert (tmp_path / "judge" / "vae-seed0.json").stat().st_mtime_ns == stands

@@ -1,11 +1,13 @@
 """The decoder's target and its likelihoods, against formulas written out here, in float64."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from hvae_tf.targets.decoder import DecoderTarget, check_decoder, decode
+from hvae_tf.targets.decoder import DecoderTarget, decode, last_activation, warn_of_probabilities
 from hvae_tf.targets.likelihoods import LIKELIHOODS, Bernoulli, Likelihood, Normal, get_likelihood
 
 SHAPE = (3, 4, 2)
@@ -180,25 +182,58 @@ def test_a_likelihood_that_sums_over_other_axes_is_refused(axes):
         tf.function(target.log_joint)(tf.zeros([5, 2, LATENT], tf.float64))
 
 
+class Gated(keras.layers.Layer):
+    """Logits, though what it calls its activation is a sigmoid."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.activation = keras.layers.Dense(4), keras.activations.sigmoid
+
+    def call(self, h):
+        return h[:, :1] * self.activation(h[:, :1]) * self.dense(h)
+
+
+def ends(form, activation):
+    """A decoder that ends in the activation, and whether that can be seen."""
+    z = keras.Input([3])
+    probabilities, logits = keras.layers.Dense(4, activation=activation)(z), keras.layers.Dense(4)(z)
+    shared = keras.layers.Reshape([2, 2])
+    first = shared(probabilities)
+    heads = keras.Model(z, [probabilities, logits])
+    return keras.Model(z, {
+        "dense": lambda: probabilities,
+        "layer": lambda: keras.layers.Activation(activation)(logits),
+        "softmax layer": lambda: keras.layers.Softmax()(logits),
+        "nested": lambda: keras.Sequential([keras.layers.Dense(4, activation=activation)])(z),
+        "reshaped": lambda: first,
+        "head": lambda: heads(z)[0],
+        "logits": lambda: logits,
+        "other head": lambda: heads(z)[1],
+        "shared reshape": lambda: shared(logits),
+        "gated": lambda: Gated()(z),
+    }[form]())  # fmt: skip
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-@pytest.mark.parametrize("form", ["dense", "layer", "nested", "reshaped"])
-def test_a_decoder_of_probabilities_is_refused_where_logits_are_read(activation, form):
-    layers = {
-        "dense": [keras.layers.Dense(4, activation=activation)],
-        "layer": [keras.layers.Dense(4), keras.layers.Activation(activation)],
-        "nested": [keras.Sequential([keras.layers.Dense(4, activation=activation)])],
-        "reshaped": [keras.layers.Dense(4, activation=activation), keras.layers.Reshape([2, 2])],
-    }[form]
-    z = h = keras.Input([3])
-    for layer in layers:
-        h = layer(h)
-    decoder = keras.Model(z, h)
-    event_shape = decoder.output_shape[1:]
-    with pytest.raises(ValueError, match=f"ends in a {activation}; the bernoulli likelihood expects logits"):
-        check_decoder(decoder, get_likelihood("bernoulli"), event_shape)
-    check_decoder(decoder, get_likelihood(Normal(scale=1.0)), event_shape)  # means in [0, 1] are means
-    logits = keras.Model(z, keras.layers.Dense(4)(keras.layers.Flatten()(h)))
-    check_decoder(logits, get_likelihood("bernoulli"), (4,))
+@pytest.mark.parametrize("form", ["dense", "layer", "softmax layer", "nested", "reshaped", "head"])
+def test_a_decoder_of_probabilities_is_told_where_logits_are_read(activation, form):
+    decoder = ends(form, activation)
+    expected = "softmax" if form == "softmax layer" else activation
+    assert last_activation(decoder) == expected
+    with pytest.warns(
+        UserWarning, match=f"ends in a {expected}; the bernoulli likelihood takes its outputs for logits"
+    ):
+        warn_of_probabilities(decoder, get_likelihood("bernoulli"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_probabilities(decoder, Normal(scale=1.0))  # means in [0, 1] are means
+
+
+@pytest.mark.parametrize("form", ["logits", "other head", "shared reshape", "gated"])
+def test_a_decoder_of_logits_is_none_of_probabilities(form):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_probabilities(ends(form, "sigmoid"), get_likelihood("bernoulli"))
 
 
 @pytest.mark.parametrize(

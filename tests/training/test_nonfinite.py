@@ -24,9 +24,20 @@ def test_a_bound_that_is_not_finite_stops_the_run(bad, tmp_path):
 
 def test_a_first_batch_that_is_not_finite_asks_for_the_scale_of_x(tmp_path):
     """No weight had moved, so no learning rate is to blame."""
-    told = r"diverged at step 1: .*; no loss came before it, so look at the scale of x: .*output_bias"
+    told = r"diverged at step 1: .*; it is the first, so look at the scale of x: .*output_bias"
     with pytest.raises(DivergenceError, match=told):
-        scripted_run(tmp_path, [3, 2, 1], [np.nan, *np.ones(11)])
+        scripted_run(tmp_path / "first", [3, 2, 1], [np.nan, *np.ones(11)])
+
+
+def test_a_run_that_goes_on_is_not_told_of_a_first_batch(tmp_path):
+    scripted_run(tmp_path, [3, 2, 1], np.ones(12), callbacks=[stop_at(5)], checkpoint_steps=1)
+    spoiled = np.ones(12)
+    spoiled[5] = np.nan
+    with pytest.raises(DivergenceError) as error:
+        scripted_run(tmp_path, [3, 2, 1], spoiled, checkpoint_steps=1)
+    assert error.value.step == 6
+    assert "scale of x" not in str(error.value)
+    assert "nan nats" not in str(error.value)
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path):
