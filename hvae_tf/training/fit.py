@@ -125,6 +125,7 @@ def fit(
         raise ValueError(f"checkpoint_seconds is {checkpoint_seconds!r}; expected a positive number, or None")
     if getattr(model, "optimizer", None) is None or not model.built:
         raise ValueError("the model has no optimizer or no weights yet; build it and call model.compile(optimizer=...)")
+    strategy = _strategy_of(model)
     _check_batches(model, batches)
     validation = _check_validation(model, validation)
     images, contexts = validation if isinstance(validation, tuple) else (validation, None)
@@ -137,7 +138,7 @@ def fit(
         configuration = json.loads(json.dumps(dict(configuration or {})))
     except TypeError as error:
         raise ValueError(f"configuration holds what JSON cannot ({error}); use plain numbers and strings") from error
-    strategy = _check_strategy(model, batches, len(images), validation_batch_size)
+    _check_strategy(strategy, model, batches, len(images), validation_batch_size)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder / ".training.lock")
@@ -273,17 +274,22 @@ def _check_validation(model, validation):
     return validation
 
 
-def _check_strategy(model, batches, validation_images, validation_batch_size) -> tf.distribute.Strategy:
-    """The strategy that the model trains under; every replica gets a part of every batch."""
+def _strategy_of(model) -> tf.distribute.Strategy:
+    """What the model trains under; raises ValueError for what trains no Keras 3 model."""
     strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
             "MultiWorkerMirroredStrategy does not train any Keras 3 model: its fit fails with 'Invalid reduction "
             "dimension 0' (keras#20585); take tf.distribute.MirroredStrategy on one machine"
         )
+    return strategy
+
+
+def _check_strategy(strategy, model, batches, validation_images, validation_batch_size) -> None:
+    """Raises ValueError unless every replica gets a part of every batch."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
-        return strategy
+        return
     with strategy.scope():
         outside = [v.path for v in model.variables if not strategy.extended.variable_created_in_scope(v.value)]
     if outside:
@@ -304,4 +310,3 @@ def _check_strategy(model, batches, validation_images, validation_batch_size) ->
                 f"{validation_images} validation images in batches of {validation_batch_size} make one of {size}, "
                 f"which leaves nothing for the last of {replicas} replicas; take another validation_batch_size"
             )
-    return strategy
