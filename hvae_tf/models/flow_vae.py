@@ -54,7 +54,8 @@ class FlowVAE(InputChecks, BatchCount, LatentSpace, Annealing, Refinement, Draws
     `hvae_tf.models.draws.Terms`. `predict` gives the mean of p(x|z) at the event under the flow of the centre of q0
     (with no noise): a reconstruction without noise.
 
-    The decoder runs in inference mode, also in `fit`, see `DecoderTarget`.
+    The decoder runs in inference mode, also in `fit`, see `DecoderTarget`; one line warns of layers to which that
+    matters, and of a decoder that ends in probabilities where the likelihood reads logits.
 
     A model is conditional, of p(x|y), if encoder and decoder take two inputs, ``keras.Model([x, y], ...)`` and
     ``keras.Model([z, y], ...)``: then `fit` and `evaluate` take ``(x, y)``, `predict` takes ``[x, y]``, and every

@@ -388,6 +388,18 @@ def test_what_a_bound_misses_is_held_against_the_vaes():
     assert "| HVAE, K = 5, free tempering, a step size for each step | 2.01 | -1.00 | 0.000 |" in text
     assert f"{BOUNDS} All together at 95 %, nearer than the VAE's: HVAE, K = 5, free tempering" in text
     assert "farther" not in text
+    twin = [record for record in records if record["configuration"]["cell"] != "k5-free"]
+    assert f"{BOUNDS} All together at 95 %, no cell's is told apart from the VAE's." in table_markdown(
+        Table(twin, judged)
+    )
+    looser = [
+        run_record("k5-fixed", s, [86.0], MNIST, images=50, per_image=noisy(86.0, s, images=50)) for s in range(3)
+    ]
+    far = judged | {r["name"]: judge_record("k5-fixed", r["seed"], noisy(82.0, r["seed"], images=50)) for r in looser}
+    assert "farther than the VAE's: HVAE, K = 5, fixed tempering" in table_markdown(Table([*twin, *looser], far))
+    fewer = judge_record("vae", 0, judged["vae-seed0"]["results"]["per_image"]["ais"][:20])
+    whole = run_record("vae", 0, [86.0], MNIST, images=50)  # no single values, so that no 20 of them
+    assert Table([whole], {"vae-seed0": fewer}).score(whole, MISSED) is None
     assert "Is it the posterior?" not in table_markdown(Table(records))  # no AIS
     del records[0]["results"]["per_image"]
     assert math.isnan(Table(records, judged).difference("k5-free", "vae", MISSED).image_error)
