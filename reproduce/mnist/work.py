@@ -208,17 +208,13 @@ def do_run(
     results["training"], results["parameters"] = training, model.count_params()
     results["posterior_correlation"], images = take_pictures(model, data)
     atomic_write(_pictures_path(store, run), images)
-    store.write(
-        make_record(
-            run.name,
-            configuration=configuration(run, settings.config),
-            seed=run.seed,
-            data_fingerprint=data.fingerprint,
-            history=history,
-            wall_seconds=training["wall_seconds"] + results["evaluation_seconds"],
-            results=results,
-        )
-    )
+    made = make_record(
+        run.name, configuration=configuration(run, settings.config), seed=run.seed, data_fingerprint=data.fingerprint,
+        history=history, wall_seconds=training["wall_seconds"] + results["evaluation_seconds"], results=results,
+    )  # fmt: skip
+    if record is not None:  # where and by what it was trained stays on record
+        made["results"]["evaluation_environment"], made["environment"] = made["environment"], record["environment"]
+    store.write(made)
 
 
 def _kept_model(store: RunStore, run: Run) -> keras.Model | None:

@@ -300,13 +300,18 @@ def test_values_of_single_images_are_added_on_demand(vae):
     out, call = vae
     record = hvae_tf.runs.read_record(out / "vae-seed0.json")
     kept = record["results"].pop("per_image")
+    trained_by = record["environment"] | {"revision": "of long ago"}
+    evaluated_by, record["environment"] = record["environment"], trained_by
     hvae_tf.runs.write_record(out / "vae-seed0.json", record)
     assert call() == 0
     assert "per_image" not in hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
     assert call("--per-image") == 0
-    found = hvae_tf.runs.read_record(out / "vae-seed0.json")["results"]
+    again = hvae_tf.runs.read_record(out / "vae-seed0.json")
+    found = again["results"]
     assert found["per_image"] == kept
     assert found["training"] == record["results"]["training"]
+    assert again["environment"] == trained_by
+    assert found["evaluation_environment"] | {"written": evaluated_by["written"]} == evaluated_by
 
 
 # ------------------------------------------------------------------------------------------------------- side by side
