@@ -98,6 +98,11 @@ def check_encoder(encoder) -> tuple[tuple[int, ...], int]:
     return input_shape[1:], mean[-1]
 
 
+def _layers_of(network) -> list:
+    """All layers of a network, those of networks inside it too; none where it is no Keras layer."""
+    return network._flatten_layers() if isinstance(network, keras.layers.Layer) else []
+
+
 def check_penalties(*networks: keras.Model) -> None:
     """The penalties of a network are those of its weights: others depend on how often, and on what, a layer is run.
 
@@ -105,8 +110,7 @@ def check_penalties(*networks: keras.Model) -> None:
         ValueError: If a layer has an activity regularizer.
     """
     for network in networks:
-        layers = network._flatten_layers() if isinstance(network, keras.layers.Layer) else ()
-        for layer in layers:
+        for layer in _layers_of(network):
             if getattr(layer, "activity_regularizer", None) is not None:
                 raise ValueError(
                     f"the layer {layer.name!r} has an activity_regularizer, which is not supported: penalise its "
@@ -131,8 +135,7 @@ def warn_of_layers_at_rest(decoder: keras.Model) -> None:
 
     log p(x, z) has to be one function of z along a trajectory, and the same in training as in what is published of it.
     """
-    layers = decoder._flatten_layers() if isinstance(decoder, keras.layers.Layer) else ()
-    kinds = dict.fromkeys(type(layer).__name__ for layer in layers if _is_at_rest(layer))
+    kinds = dict.fromkeys(type(layer).__name__ for layer in _layers_of(decoder) if _is_at_rest(layer))
     if kinds:
         warnings.warn(
             f"the decoder {decoder.name!r} has {' and '.join(kinds)}, which it runs as if not in training, always: "

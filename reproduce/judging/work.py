@@ -90,7 +90,7 @@ class JudgeTask:
     def _lent(self, results: dict) -> dict:
         """What of that is of more images than are on record here, and so takes the place of those; else nothing."""
         try:
-            table, limit = self._table(results["weights"]), min(self.preset.images, results.get("of", 0))
+            table, limit = self._table(results.get("weights", "")), min(self.preset.images, results.get("of", 0))
         except RecordError:  # of another kind
             return {}
         if table is None or min(len(table["nll"]), limit) <= results["amounts"]["importance_images"]:
